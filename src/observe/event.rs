@@ -1,0 +1,113 @@
+//! The events.
+
+use crate::units::{EventCount, MemberId, Slot};
+use serde::Serialize;
+
+/// Something that happened and that an operator may want to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Event {
+    /// The array is being served.
+    ArrayStarted {
+        /// Event count of this start.
+        event_count: EventCount,
+        /// Slots without a current member.
+        lost: Vec<Slot>,
+        /// Whether the last stop was clean.
+        clean: bool,
+    },
+    /// The array was stopped in order.
+    ArrayStopped,
+    /// A member was marked faulty; the survivors know it durably.
+    MemberFaulty {
+        /// Its slot.
+        slot: Slot,
+        /// Its path.
+        path: String,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// A member fails but may not be kicked, because data would become unreadable without it.
+    MemberSuspect {
+        /// Its slot.
+        slot: Slot,
+        /// Its path.
+        path: String,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// A suspect member answers again.
+    MemberRecovered {
+        /// Its slot.
+        slot: Slot,
+        /// Its path.
+        path: String,
+    },
+    /// A member could not read something that was then reconstructed.
+    ReadRepaired {
+        /// Its slot.
+        slot: Slot,
+        /// Byte offset on the member.
+        offset_bytes: u64,
+        /// Length in bytes.
+        len_bytes: u64,
+    },
+    /// A rebuild onto a member began or was resumed.
+    RebuildStarted {
+        /// The slot being rebuilt.
+        slot: Slot,
+        /// The member it is rebuilt onto.
+        member: MemberId,
+        /// Its path.
+        path: String,
+        /// Whether it came from the spares.
+        spare: bool,
+    },
+    /// A rebuild ended and the slot is in sync.
+    RebuildFinished {
+        /// The slot.
+        slot: Slot,
+        /// Its path.
+        path: String,
+    },
+    /// A rebuild could not read some stripes (more than `m` shards unreadable) and left them.
+    RebuildBlocked {
+        /// How many stripes are left.
+        stripes: u64,
+    },
+    /// All parity is being recomputed after an unclean stop.
+    ResyncStarted,
+    /// Parity is consistent again.
+    ResyncFinished,
+    /// A device that was given as a member takes no part.
+    DeviceRefused {
+        /// Its path.
+        path: String,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// A spare was attached.
+    SpareAdded {
+        /// Its path.
+        path: String,
+    },
+    /// A member left the array.
+    MemberRemoved {
+        /// Its path.
+        path: String,
+    },
+}
+
+/// Where events go.
+pub trait Observer: Send + Sync {
+    /// Takes note; must not block.
+    fn event(&self, event: Event);
+}
+
+/// An observer that takes no note.
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _event: Event) {}
+}
