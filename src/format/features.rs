@@ -1,0 +1,51 @@
+//! Feature words, as ext4 has them: they tell an older build when to keep its hands off.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a member's format uses beyond version 1. No bit is assigned yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Features {
+    /// A build that does not know one of these may use the array as if it were not there.
+    pub compat: u64,
+    /// A build that does not know one of these may only read.
+    pub ro_compat: u64,
+    /// A build that does not know one of these must refuse the member.
+    pub incompat: u64,
+}
+
+impl Features {
+    /// The bits this build knows.
+    pub const KNOWN: Self = Self { compat: 0, ro_compat: 0, incompat: 0 };
+
+    /// The `ro_compat` bits this build does not know: if any, the array may only be read.
+    pub fn unknown_ro_compat(&self) -> u64 {
+        self.ro_compat & !Self::KNOWN.ro_compat
+    }
+
+    /// Refuses `incompat` bits this build does not know.
+    pub(super) fn check(&self) -> Result<()> {
+        let unknown = self.incompat & !Self::KNOWN.incompat;
+        if unknown == 0 {
+            return Ok(());
+        }
+        let bits: Vec<String> =
+            (0..u64::BITS).filter(|bit| unknown >> bit & 1 == 1).map(|bit| bit.to_string()).collect();
+        let what = format!("needs format features this build does not know (incompat {})", bits.join(", "));
+        Err(Error::new(ErrorKind::Unsupported, what).hint("use a newer palisade for this array"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_features_are_named_by_their_bits() {
+        let features = Features { compat: u64::MAX, ro_compat: 1 << 7, incompat: 1 | 1 << 63 };
+        let error = features.check().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("incompat 0, 63"), "{error}");
+        assert_eq!(features.unknown_ro_compat(), 1 << 7);
+        assert!(Features { compat: 1, ro_compat: 1, incompat: 0 }.check().is_ok());
+    }
+}

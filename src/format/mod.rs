@@ -1,0 +1,23 @@
+//! Bytes on a member: what lies where, and the structures written there. `docs/format.md` is the
+//! same in tables.
+//!
+//! Owns: the areas of a member, the superblock with its membership table, feature words, the
+//! checksum they share.
+//! Callers may rely on: parsing is total (any bytes in, a checked value or a typed error out);
+//! what encodes parses back equal, and nothing encodes that would not parse.
+//! Must never: do I/O, or believe a byte its checksum does not cover.
+
+mod areas;
+mod bytes;
+mod checksum;
+mod features;
+mod membership;
+mod raw;
+mod superblock;
+
+pub use areas::{Areas, DATA_ALIGN_BYTES, HEADER_BYTES, PAGE_BYTES, PAGE_ENTRIES, TAIL_BYTES};
+pub use checksum::crc32c;
+pub use features::Features;
+pub use membership::{Entry, MAX_ENTRIES, MAX_PREVIOUS, MAX_RANGES, Membership, Role, StripeRange};
+pub use raw::RawSuperblock;
+pub use superblock::{Code, Layout, MAGIC, MAX_NAME_BYTES, SUPERBLOCK_BYTES, Superblock, pick_newest};
