@@ -1,0 +1,435 @@
+//! A simulated disk: media, what is under way, and what is wrong with it.
+//!
+//! Operations run as tasks of the hardware, not of the process that asked: who drops the future of
+//! a write only stops waiting for it. When a process is killed, its operations under way are
+//! decided at once (done, not done, torn) and its lock is released.
+
+use super::fault::{Commanded, FaultCounts, FaultPlan, Trouble, WriteFate};
+use super::media::{Change, Media};
+use crate::env::sim::{Prng, ProcessId, SimEnv};
+use crate::env::{Buffer, Environment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::member::{Presence, Span};
+use bytes::Bytes;
+use futures::channel::oneshot;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const PAGE: u64 = 4096;
+
+/// A write or punch under way.
+pub(super) struct InFlight {
+    process: ProcessId,
+    change: Change,
+}
+
+pub(super) struct DiskState {
+    pub media: Media,
+    pub random: Prng,
+    pub commanded: Commanded,
+    pub plan: FaultPlan,
+    pub counts: FaultCounts,
+    /// Raised when the disk is unplugged: handles of an older generation are dead.
+    pub generation: u64,
+    pub present: bool,
+    /// Handle that holds the lock.
+    pub owner: Option<u64>,
+    pub next_handle: u64,
+    in_flight: BTreeMap<u64, InFlight>,
+    next_operation: u64,
+    waiting: Vec<oneshot::Sender<()>>,
+    unreadable_pages: BTreeSet<u64>,
+}
+
+pub(super) struct Inner {
+    pub hardware: SimEnv,
+    pub number: u64,
+    pub size_bytes: u64,
+    state: Mutex<DiskState>,
+}
+
+/// A disk: what survives a crash. Clone freely; all clones are the same disk.
+#[derive(Clone)]
+pub struct SimDisk(pub(super) Arc<Inner>);
+
+/// Who asks for an operation.
+#[derive(Clone, Copy)]
+pub(super) struct Caller {
+    pub process: ProcessId,
+    pub generation: u64,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Read = 1,
+    Write,
+    Flush,
+    Spans,
+}
+
+impl SimDisk {
+    pub(super) fn new(hardware: &SimEnv, number: u64, size_bytes: u64) -> Self {
+        let state = DiskState {
+            media: Media::default(),
+            random: hardware.prng(),
+            commanded: Commanded::default(),
+            plan: FaultPlan::default(),
+            counts: FaultCounts::default(),
+            generation: 1,
+            present: true,
+            owner: None,
+            next_handle: 1,
+            in_flight: BTreeMap::new(),
+            next_operation: 1,
+            waiting: Vec::new(),
+            unreadable_pages: BTreeSet::new(),
+        };
+        let state = Mutex::new(state);
+        Self(Arc::new(Inner {
+            hardware: hardware.clone(),
+            number,
+            size_bytes: size_bytes / PAGE * PAGE,
+            state,
+        }))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, DiskState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the rates of random faults.
+    pub fn set_plan(&self, plan: FaultPlan) {
+        self.lock().plan = plan;
+    }
+
+    /// Makes reads fail.
+    pub fn fail_reads(&self, trouble: Trouble) {
+        self.lock().commanded.reads = trouble;
+    }
+
+    /// Makes writes and punches fail.
+    pub fn fail_writes(&self, trouble: Trouble) {
+        self.lock().commanded.writes = trouble;
+    }
+
+    /// Makes flushes fail.
+    pub fn fail_flushes(&self, trouble: Trouble) {
+        self.lock().commanded.flushes = trouble;
+    }
+
+    /// Lets every operation wait until [`Self::release`].
+    pub fn hang(&self) {
+        self.lock().commanded.hanging = true;
+    }
+
+    /// Ends a hang.
+    pub fn release(&self) {
+        let mut state = self.lock();
+        state.commanded.hanging = false;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        for waiter in waiting {
+            let _ = waiter.send(());
+        }
+    }
+
+    /// Makes every operation take `factor` times as long; 1 is the usual.
+    pub fn set_slow(&self, factor: u32) {
+        self.lock().commanded.slow_factor = Some(factor);
+    }
+
+    /// Decides the fate of the next write that is not decided yet; it is answered with success.
+    pub fn next_write(&self, fate: WriteFate) {
+        self.lock().commanded.next_writes.push_back(fate);
+    }
+
+    /// Unplugs the disk: every open handle is dead for good, its lock is gone.
+    pub fn vanish(&self) {
+        let mut state = self.lock();
+        state.present = false;
+        state.generation += 1;
+        state.owner = None;
+        drop(state);
+        self.release();
+    }
+
+    /// Plugs it in again: it can be opened anew.
+    pub fn come_back(&self) {
+        self.lock().present = true;
+    }
+
+    /// Whether it is plugged in.
+    pub fn is_present(&self) -> bool {
+        self.lock().present
+    }
+
+    /// Turns the pages of a range unreadable until they are written.
+    pub fn spoil(&self, offset_bytes: u64, len_bytes: u64) {
+        self.lock().unreadable_pages.extend(pages(offset_bytes, len_bytes));
+    }
+
+    /// Whether a page is unreadable.
+    pub fn is_spoiled(&self) -> bool {
+        !self.lock().unreadable_pages.is_empty()
+    }
+
+    /// Ends every commanded and planned fault; unreadable pages can be read again.
+    pub fn heal(&self) {
+        let mut state = self.lock();
+        state.plan = FaultPlan::default();
+        state.commanded = Commanded::default();
+        state.unreadable_pages.clear();
+        drop(state);
+        self.release();
+    }
+
+    /// What a reader with no faults would see.
+    pub fn peek(&self, offset_bytes: u64, len_bytes: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len_bytes];
+        self.lock().media.read(offset_bytes, &mut bytes);
+        bytes
+    }
+
+    /// Changes bytes on the media behind everybody's back.
+    pub fn scribble(&self, offset_bytes: u64, bytes: &[u8]) {
+        self.lock().media.scribble(offset_bytes, bytes);
+    }
+
+    /// Size in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.0.size_bytes
+    }
+
+    /// What happened to it so far.
+    pub fn counts(&self) -> FaultCounts {
+        self.lock().counts
+    }
+
+    /// Decides the operations under way of a killed process. Its lock goes with its handles.
+    pub(super) fn kill_process(&self, process: Option<ProcessId>) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let doomed: Vec<u64> = state
+            .in_flight
+            .iter()
+            .filter(|(_, f)| process.is_none_or(|p| p == f.process))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in doomed {
+            let Some(InFlight { change, .. }) = state.in_flight.remove(&id) else { continue };
+            match state.random.below(3) {
+                0 => {}
+                1 => state.media.apply(Change { synced: false, ..change }),
+                _ => state.media.apply_torn(&change, &mut state.random),
+            }
+        }
+    }
+
+    pub(super) fn power_cut(&self) {
+        self.kill_process(None);
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.media.power_cut(&mut state.random);
+        state.owner = None;
+        state.generation += 1;
+    }
+
+    /// Waits as long as an operation of `len` bytes takes, hangs included.
+    async fn work(&self, len: u64) {
+        let latency = self.lock().latency(len);
+        self.0.hardware.sleep(latency).await;
+        loop {
+            let released = {
+                let mut state = self.lock();
+                if !state.commanded.hanging {
+                    return;
+                }
+                state.counts.delays += 1;
+                let (tx, rx) = oneshot::channel();
+                state.waiting.push(tx);
+                rx
+            };
+            let _ = released.await;
+        }
+    }
+
+    fn note(&self, kind: Kind, offset: u64, len: u64, failed: bool) {
+        let name = match kind {
+            Kind::Read => "read",
+            Kind::Write => "write",
+            Kind::Flush => "flush",
+            Kind::Spans => "spans",
+        };
+        let number = self.0.number;
+        self.0.hardware.note(&[kind as u64, number, offset, len, u64::from(failed)], || {
+            format!("disk {number} {name} {offset}+{len}{}", if failed { " FAILED" } else { "" })
+        });
+    }
+
+    pub(super) async fn read(&self, caller: Caller, offset: u64, mut buffer: Buffer) -> (Result<()>, Buffer) {
+        let len = buffer.len() as u64;
+        self.work(len).await;
+        let result = self.lock().finish_read(caller, offset, &mut buffer);
+        self.note(Kind::Read, offset, len, result.is_err());
+        (result, buffer)
+    }
+
+    /// Registers a write or punch; [`Self::change`] carries it out.
+    pub(super) fn begin_change(&self, caller: Caller, change: Change) -> u64 {
+        let mut state = self.lock();
+        let operation = state.next_operation;
+        state.next_operation += 1;
+        state.in_flight.insert(operation, InFlight { process: caller.process, change });
+        operation
+    }
+
+    pub(super) async fn change(&self, caller: Caller, operation: u64, offset: u64, len: u64) -> Result<()> {
+        self.work(len).await;
+        // Gone from the list: decided by a crash, and nobody waits any more.
+        let Some(in_flight) = self.lock().in_flight.remove(&operation) else { return Ok(()) };
+        let result = self.lock().finish_change(caller, in_flight.change, self.0.size_bytes);
+        self.note(Kind::Write, offset, len, result.is_err());
+        result
+    }
+
+    pub(super) async fn flush(&self, caller: Caller, covered: u64) -> Result<()> {
+        self.work(0).await;
+        let result = self.lock().finish_flush(caller, covered);
+        self.note(Kind::Flush, 0, 0, result.is_err());
+        result
+    }
+
+    pub(super) async fn spans(&self, caller: Caller, offset: u64, len: u64) -> Result<Vec<Span>> {
+        self.work(0).await;
+        let state = self.lock();
+        state.check(caller)?;
+        let spans = state.media.spans(offset, len);
+        drop(state);
+        self.note(Kind::Spans, offset, len, false);
+        Ok(spans)
+    }
+
+    pub(super) async fn probe(&self, caller: Caller) -> Result<Presence> {
+        self.work(0).await;
+        let gone = self.lock().check(caller).is_err();
+        Ok(if gone { Presence::Gone("the disk was unplugged".into()) } else { Presence::Present })
+    }
+}
+
+impl DiskState {
+    /// Some tens of microseconds, now and then much more.
+    fn latency(&mut self, len: u64) -> Duration {
+        let random = &mut self.random;
+        let mut micros = random.between(20, 120) + len / 4096 * random.between(1, 4);
+        if random.chance(10) {
+            micros *= 20;
+        }
+        if let Some(factor) = self.commanded.slow_factor {
+            micros *= u64::from(factor);
+        }
+        if random.rare(self.plan.slow) {
+            self.counts.delays += 1;
+            micros *= 50;
+        }
+        if random.rare(self.plan.hang) {
+            self.counts.delays += 1;
+            return self.plan.hang_time;
+        }
+        Duration::from_micros(micros)
+    }
+
+    fn check(&self, caller: Caller) -> Result<()> {
+        if self.present && caller.generation == self.generation {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, "no such device"))
+    }
+
+    fn finish_read(&mut self, caller: Caller, offset: u64, buffer: &mut Buffer) -> Result<()> {
+        self.check(caller)?;
+        let len = buffer.len() as u64;
+        if self.random.rare(self.plan.latent_sector) {
+            let page = offset / PAGE + self.random.below(len / PAGE);
+            self.unreadable_pages.insert(page);
+        }
+        let unreadable = pages(offset, len).any(|page| self.unreadable_pages.contains(&page));
+        let struck = self.commanded.reads.strikes() | self.random.rare(self.plan.transient_read_error);
+        if unreadable || struck {
+            self.counts.read_errors += 1;
+            // What a failed read leaves in the buffer is anybody's guess.
+            self.random.fill(buffer);
+            return Err(Error::new(ErrorKind::Io, "simulated read error").at(offset));
+        }
+        if self.random.rare(self.plan.bit_rot) {
+            self.counts.lies += 1;
+            let at = offset + self.random.below(len);
+            let mut byte = [0];
+            self.media.read(at, &mut byte);
+            let flipped = byte.map(|b| b ^ (1 << self.random.below(8)));
+            self.media.scribble(at, &flipped);
+        }
+        self.media.read(offset, buffer);
+        Ok(())
+    }
+
+    fn finish_change(&mut self, caller: Caller, change: Change, size_bytes: u64) -> Result<()> {
+        self.check(caller)?;
+        if self.commanded.writes.strikes() | self.random.rare(self.plan.write_error) {
+            self.counts.write_errors += 1;
+            self.media.apply_torn(&change, &mut self.random);
+            return Err(Error::new(ErrorKind::Io, "simulated write error").at(change.offset));
+        }
+        match self.fate(&change, size_bytes) {
+            None => {
+                for page in pages(change.offset, change.len) {
+                    self.unreadable_pages.remove(&page);
+                }
+                self.media.apply(change);
+                return Ok(());
+            }
+            Some(WriteFate::Dropped) => {}
+            Some(WriteFate::Torn) => self.media.apply_torn(&change, &mut self.random),
+            Some(WriteFate::Misdirected(to)) => self.media.apply(Change { offset: to, ..change }),
+        }
+        self.counts.lies += 1;
+        Ok(())
+    }
+
+    fn fate(&mut self, change: &Change, size_bytes: u64) -> Option<WriteFate> {
+        if let Some(fate) = self.commanded.next_writes.pop_front() {
+            return Some(fate);
+        }
+        if self.random.rare(self.plan.torn_write) {
+            return Some(WriteFate::Torn);
+        }
+        if self.random.rare(self.plan.dropped_write) {
+            return Some(WriteFate::Dropped);
+        }
+        let places = (size_bytes - change.len) / PAGE + 1;
+        self.random
+            .rare(self.plan.misdirected_write)
+            .then(|| WriteFate::Misdirected(self.random.below(places) * PAGE))
+    }
+
+    fn finish_flush(&mut self, caller: Caller, covered: u64) -> Result<()> {
+        self.check(caller)?;
+        if self.commanded.flushes.strikes() | self.random.rare(self.plan.flush_error) {
+            self.counts.flush_errors += 1;
+            self.media.fail_flush(covered);
+            return Err(Error::new(ErrorKind::Io, "simulated flush error"));
+        }
+        self.media.flush(covered);
+        Ok(())
+    }
+}
+
+fn pages(offset: u64, len: u64) -> impl Iterator<Item = u64> {
+    offset / PAGE..(offset + len).div_ceil(PAGE)
+}
+
+/// The change a write makes.
+pub(super) fn write_change(offset: u64, pieces: Vec<Bytes>, synced: bool) -> Change {
+    let len = pieces.iter().map(|p| p.len() as u64).sum();
+    Change { offset, len, pieces: Some(pieces), synced }
+}
