@@ -1,0 +1,185 @@
+//! Filling replacements, and recomputing parity: runs of stripes, read and written in large
+//! merged I/O, under their locks.
+
+use super::engine::{Stripes, part};
+use super::gather::Want;
+use super::lock::Mode;
+use super::roster::{Roster, Target};
+use crate::env::join_all;
+use crate::error::{Error, Result};
+use crate::member::Persistence;
+use crate::units::{Slot, StripeIndex};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What became of a run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// Bytes written to the members that were filled or corrected.
+    pub written_bytes: u64,
+    /// Stripes that could not be restored, because too much of them is unreadable.
+    pub blocked: Vec<StripeIndex>,
+}
+
+/// A chunk for a replacement.
+struct Fill<'a> {
+    stripe: StripeIndex,
+    slot: Slot,
+    target: &'a Target,
+}
+
+impl Stripes {
+    /// Fills every replacement with its chunks of `count` stripes from `first` on. A slot whose
+    /// old member still answers is copied; otherwise its chunk is reconstructed.
+    pub async fn rebuild_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> RunOutcome {
+        let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
+        let roster = self.membership.roster();
+        let fills = fills(self, &roster, first, count);
+        let mut outcome = RunOutcome::default();
+        let chunks = self.chunks_for(&roster, &fills, first, count).await;
+        let mut done = Vec::with_capacity(fills.len());
+        for (fill, chunk) in fills.into_iter().zip(chunks) {
+            match chunk {
+                Ok(bytes) => done.push((fill, bytes)),
+                Err(_) if outcome.blocked.last() == Some(&fill.stripe) => {}
+                Err(_) => outcome.blocked.push(fill.stripe),
+            }
+        }
+        done.sort_by_key(|(fill, _)| (fill.slot, fill.stripe));
+        let same_run = |a: &(Fill<'_>, Bytes), b: &(Fill<'_>, Bytes)| {
+            a.0.slot == b.0.slot && a.0.stripe.0 + 1 == b.0.stripe.0 && is_zero(&a.1) == is_zero(&b.1)
+        };
+        let runs = done.chunk_by(same_run).map(|run| self.fill_run(run));
+        for written in join_all(runs).await {
+            outcome.written_bytes += written;
+        }
+        outcome
+    }
+
+    /// The chunk for each fill, in order.
+    async fn chunks_for(
+        self: &Arc<Self>,
+        roster: &Roster,
+        fills: &[Fill<'_>],
+        first: StripeIndex,
+        count: u64,
+    ) -> Vec<Result<Bytes>> {
+        let chunk = 0..self.shape.chunk_bytes();
+        let mut wants = Vec::new();
+        let mut plans = Vec::new();
+        for s in first.0..first.0 + count {
+            let stripe = StripeIndex(s);
+            let wanted: Vec<usize> = fills
+                .iter()
+                .filter(|f| f.stripe == stripe)
+                .map(|f| self.shape.shard_of(stripe, f.slot))
+                .collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let readable = self.readable(roster, stripe, &[]);
+            let direct = wanted.iter().all(|w| readable[*w]);
+            let reads = if direct { wanted.clone() } else { self.sources(&readable, &wanted) };
+            let from = wants.len();
+            wants.extend(reads.iter().map(|s| Want { stripe, shard: *s, rows: chunk.clone() }));
+            plans.push((stripe, wanted, from..wants.len()));
+        }
+        let got = self.gather(roster, &wants).await;
+        let mut chunks = Vec::with_capacity(fills.len());
+        for (stripe, wanted, reads) in plans {
+            let have: Vec<(usize, Bytes)> =
+                reads.clone().filter_map(|i| Some((wants[i].shard, got[i].as_ref().ok()?.clone()))).collect();
+            let made = match have.len() == reads.len() && (!have.is_empty()) {
+                true => self.restore_shards(&have, &wanted, chunk.end),
+                // What failed may be out by now: under the old roster it would be waited for anew.
+                false => self.recover(&self.membership.roster(), stripe, chunk.clone(), &wanted, &[]).await,
+            };
+            match made {
+                Ok(bytes) => chunks.extend(bytes.into_iter().map(Ok)),
+                Err(e) => chunks.extend(wanted.iter().map(|_| Err(Error::new(e.kind(), e.what())))),
+            }
+        }
+        chunks
+    }
+
+    /// Writes chunks that lie side by side to one replacement, and marks them filled.
+    async fn fill_run(&self, run: &[(Fill<'_>, Bytes)]) -> u64 {
+        let Some((head, bytes)) = run.first() else { return 0 };
+        let member = &head.target.member;
+        let offset = self.offset_on(member, head.stripe, 0);
+        let len = run.len() as u64 * self.shape.chunk_bytes();
+        let written = match is_zero(bytes) {
+            true => member.zero(offset, len, true).await,
+            false => {
+                let pieces = run.iter().map(|(_, b)| b.clone()).collect();
+                member.write(offset, pieces, Persistence::Cached).await
+            }
+        };
+        match written {
+            Ok(()) => {
+                run.iter().for_each(|(fill, _)| fill.target.rebuilt.insert(fill.stripe));
+                len
+            }
+            // The coordinator drops the replacement (or keeps it, and the chunks stay unfilled).
+            Err(error) => {
+                drop(self.settle(member, error).await);
+                0
+            }
+        }
+    }
+
+    /// Recomputes the parity of `count` stripes from `first` on and corrects what differs. Fails
+    /// if a stripe cannot be read whole.
+    pub async fn resync_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<RunOutcome> {
+        let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
+        let roster = self.writable_roster()?;
+        let chunk = self.shape.chunk_bytes();
+        let (k, width) = (self.shape.data(), self.shape.width());
+        let want = |i: u64| Want {
+            stripe: StripeIndex(first.0 + i / width as u64),
+            shard: super::engine::to_usize(i % width as u64),
+            rows: 0..chunk,
+        };
+        let wants: Vec<Want> = (0..count * width as u64).map(want).collect();
+        let shards: Vec<Bytes> = self.gather(&roster, &wants).await.into_iter().collect::<Result<_>>()?;
+        let mut stores = Vec::new();
+        let mut outcome = RunOutcome::default();
+        for (stripe, shards) in (first.0..).map(StripeIndex).zip(shards.chunks_exact(width)) {
+            let mut parity = self.buffer(chunk * (width - k) as u64);
+            let data: Vec<&[u8]> = shards[..k].iter().map(|b| &b[..]).collect();
+            let mut out: Vec<(usize, &mut [u8])> =
+                parity.chunks_exact_mut(super::engine::to_usize(chunk)).enumerate().collect();
+            self.codec.encode(&data, &mut out)?;
+            let parity = parity.freeze();
+            for (j, old) in shards[k..].iter().enumerate() {
+                let new = part(&parity, j as u64 * chunk, chunk);
+                if new != *old {
+                    outcome.written_bytes += chunk;
+                    stores.extend(self.stores(&roster, stripe, 0, [(k + j, new)].into_iter()));
+                }
+            }
+        }
+        self.store(stores, Persistence::Cached).await?;
+        Ok(outcome)
+    }
+}
+
+/// The chunks of a run of stripes that replacements still lack, in stripe order.
+fn fills<'a>(stripes: &Stripes, roster: &'a Roster, first: StripeIndex, count: u64) -> Vec<Fill<'a>> {
+    let mut fills = Vec::new();
+    for s in first.0..first.0 + count {
+        let stripe = StripeIndex(s);
+        for (slot, view) in stripes.shape().slots().zip(&roster.slots) {
+            if let Some(target) = view.target.as_ref().filter(|t| !t.rebuilt.contains(stripe)) {
+                fills.push(Fill { stripe, slot, target });
+            }
+        }
+    }
+    fills
+}
+
+/// Whether all bytes are zero: such chunks are punched, so that a thin array stays thin.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (head, words, tail) = bytemuck::pod_align_to::<u8, u64>(bytes);
+    head.iter().chain(tail).all(|b| *b == 0) && words.iter().all(|w| *w == 0)
+}

@@ -1,0 +1,139 @@
+//! Filling replacements: the most endangered stripes first, then in address order.
+//!
+//! A stripe is the more endangered the more of its chunks are lost. With one replacement being
+//! filled all its missing stripes are alike; with several, those that several still lack come
+//! first. Each pass works on the stripes with the most missing chunks until none is left.
+
+use super::pace::Pace;
+use crate::array::{Array, Progress, TaskKind};
+use crate::env::join_all;
+use crate::error::Result;
+use crate::observe::Event;
+use crate::stripe::{Roster, Target};
+use crate::units::{MemberId, Slot, StripeIndex};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of one member that one run moves.
+const RUN_BYTES: u64 = 1 << 20;
+/// Runs under way side by side.
+const SIDE_BY_SIDE: usize = 2;
+/// How often progress is made durable.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// How long to wait before trying stripes again that could not be read.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Fills every replacement there is; returns when none is left or the task must end.
+pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
+    let mut pace = Pace::new(array);
+    let mut saved = array.env().now();
+    let chunk = array.stripes().shape().chunk_bytes();
+    let mut pass = Pass::default();
+    loop {
+        let roster = array.roster();
+        if finish(array, &roster).await? {
+            continue;
+        }
+        let targets = targets(&roster);
+        if targets.is_empty() {
+            return Ok(());
+        }
+        report(array, &targets, pace.moved(array, 0));
+        let runs = pass.next_runs(array, &targets);
+        if runs.is_empty() {
+            if pass.blocked > 0 {
+                array.tell(Event::RebuildBlocked { stripes: pass.blocked });
+                array.env().sleep(RETRY).await;
+            }
+            pass = Pass::default();
+            if array.switch().stopping() {
+                return Ok(());
+            }
+            continue;
+        }
+        let bytes = runs.iter().map(|(_, count)| count * chunk).sum();
+        if !pace.admit(array, bytes).await {
+            return Ok(());
+        }
+        array.switch().set_busy(true);
+        let done = join_all(runs.iter().map(|(first, n)| array.stripes().rebuild_run(*first, *n))).await;
+        array.switch().set_busy(false);
+        pass.blocked += done.iter().map(|d| d.blocked.len() as u64).sum::<u64>();
+        report(array, &targets, pace.moved(array, bytes));
+        if array.env().now().since(saved) >= SAVE_EVERY {
+            array.save_progress().await?;
+            saved = array.env().now();
+        }
+    }
+}
+
+/// One walk over the stripes of the greatest need.
+#[derive(Default)]
+struct Pass {
+    cursor: u64,
+    /// The replacements it was begun for, and the most of them that a stripe lacks.
+    need: Option<(Vec<MemberId>, usize)>,
+    blocked: u64,
+}
+
+impl Pass {
+    /// The next runs of stripes to fill; none if the walk has come to its end.
+    fn next_runs(&mut self, array: &Array, targets: &[(Slot, Target)]) -> Vec<(StripeIndex, u64)> {
+        let stripes = array.stripe_count();
+        let per_run = (RUN_BYTES / array.stripes().shape().chunk_bytes()).max(1);
+        let lacking = |s: u64| targets.iter().filter(|(_, t)| !t.rebuilt.contains(StripeIndex(s))).count();
+        let members: Vec<MemberId> = targets.iter().map(|(_, t)| t.member.id()).collect();
+        let most = match &self.need {
+            Some((known, most)) if *known == members => *most,
+            _ => {
+                let most = (0..stripes).map(lacking).max().unwrap_or(0);
+                *self = Self { need: Some((members, most)), ..Self::default() };
+                most
+            }
+        };
+        let mut runs: Vec<(StripeIndex, u64)> = Vec::new();
+        while most > 0 && self.cursor < stripes {
+            if lacking(self.cursor) == most {
+                let full = runs.len() == SIDE_BY_SIDE;
+                match runs.last_mut() {
+                    Some((first, count)) if first.0 + *count == self.cursor && *count < per_run => {
+                        *count += 1
+                    }
+                    _ if full => break,
+                    _ => runs.push((StripeIndex(self.cursor), 1)),
+                }
+            }
+            self.cursor += 1;
+        }
+        runs
+    }
+}
+
+/// Hands slots over whose replacements are full; says whether there was one.
+async fn finish(array: &Arc<Array>, roster: &Roster) -> Result<bool> {
+    let mut any = false;
+    for (slot, target) in targets(roster) {
+        if target.rebuilt.filled() == target.rebuilt.stripes() {
+            array.complete(slot).await?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+fn targets(roster: &Roster) -> Vec<(Slot, Target)> {
+    let of_slot = |(slot, view): (u8, &crate::stripe::SlotView)| Some((Slot(slot), view.target.clone()?));
+    (0..).zip(&roster.slots).filter_map(of_slot).collect()
+}
+
+fn report(array: &Array, targets: &[(Slot, Target)], rate: u64) {
+    let chunk = array.stripes().shape().chunk_bytes();
+    let filled: u64 = targets.iter().map(|(_, t)| t.rebuilt.filled()).sum();
+    array.switch().report(Some(Progress {
+        kind: TaskKind::Rebuild,
+        slots: targets.iter().map(|(s, _)| *s).collect(),
+        done_bytes: filled * chunk / targets.len().max(1) as u64,
+        total_bytes: array.stripe_count() * chunk,
+        rate_bytes_per_s: rate,
+    }));
+}

@@ -1,0 +1,44 @@
+//! One task at a time: replacements first, for redundancy is worth most; then parity.
+
+use super::{rebuild, resync};
+use crate::array::Array;
+use crate::observe::Event;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often to look whether there is something to do.
+const ROUND: Duration = Duration::from_millis(100);
+/// How long to wait after a task failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs background work for an array until it stops. Call on an executor thread.
+pub fn supervise(array: &Arc<Array>) {
+    let array = Arc::clone(array);
+    let env = array.env().clone();
+    env.spawn(Box::pin(async move {
+        while !array.switch().stopping() {
+            let failed = round(&array).await;
+            array.switch().report(None);
+            array.env().sleep(if failed { RETRY } else { ROUND }).await;
+        }
+    }));
+}
+
+async fn round(array: &Arc<Array>) -> bool {
+    let roster = array.roster();
+    if roster.refuse_writes.is_some() {
+        return false;
+    }
+    if roster.slots.iter().any(|s| s.target.is_some()) {
+        return rebuild::rebuild(array).await.is_err();
+    }
+    if array.stripes().resync_from().is_some() && roster.slots.iter().all(|s| s.primary.is_some()) {
+        array.tell(Event::ResyncStarted);
+        let done = resync::resync(array).await;
+        if done.is_ok() && array.stripes().resync_from().is_none() {
+            array.tell(Event::ResyncFinished);
+        }
+        return done.is_err();
+    }
+    false
+}
