@@ -1,0 +1,126 @@
+//! Is anything being written? The answer is on the members, so that the next start knows whether
+//! parity may be behind data.
+//!
+//! ```text
+//!             first write: record "not clean"
+//!    Clean  -----------------------------------> Writing
+//!      ^                                            |
+//!      +--------------------------------------------+
+//!        nothing written for a while: flush, record "clean"
+//! ```
+//!
+//! Both changes are made holding the coordinator's lock; a write that finds the array Clean waits
+//! until "not clean" is durable.
+
+use super::coordinator::{Changing, Coordinator};
+use crate::env::Moment;
+use crate::error::{Error, ErrorKind, Result};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Without writes for so long, the array is marked clean.
+const IDLE: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Now {
+    writing: bool,
+    /// Writes under way.
+    under_way: u64,
+    last: Moment,
+    stopped: bool,
+}
+
+/// The gate every write passes.
+pub(super) struct Activity {
+    coordinator: Arc<Coordinator>,
+    now: Mutex<Now>,
+}
+
+/// Held while a write is under way.
+pub(super) struct Ticket<'a>(&'a Activity);
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let now = self.0.coordinator.options.env.now();
+        let mut n = self.0.now();
+        n.under_way -= 1;
+        n.last = now;
+    }
+}
+
+impl Activity {
+    pub fn new(coordinator: Arc<Coordinator>) -> Self {
+        Self { coordinator, now: Mutex::default() }
+    }
+
+    /// Lets a write begin, once the members know that something is being written.
+    pub async fn enter(&self) -> Result<Ticket<'_>> {
+        loop {
+            {
+                let mut now = self.now();
+                if now.stopped {
+                    return Err(Error::new(ErrorKind::ShuttingDown, "the array is being stopped"));
+                }
+                if now.writing {
+                    now.under_way += 1;
+                    return Ok(Ticket(self));
+                }
+            }
+            let proof = self.coordinator.begin().await;
+            let stopped_or_writing = {
+                let now = self.now();
+                now.writing || now.stopped
+            };
+            if !stopped_or_writing {
+                self.coordinator.refuse_if_failed()?;
+                self.coordinator.commit_with(&proof, true, |m| m.clean = false).await?;
+                self.now().writing = true;
+            }
+        }
+    }
+
+    /// Marks the array clean if it has been idle.
+    pub async fn settle(&self) {
+        let idle_since = self.now().last.after(IDLE);
+        if self.coordinator.options.env.now() < idle_since {
+            return;
+        }
+        if let Some(proof) = self.coordinator.try_begin() {
+            // Not clean is the safe side: a failure here costs a resync after a crash, no more.
+            drop(self.close(&proof).await);
+        }
+    }
+
+    /// Refuses writes from now on, waits for those under way, and marks the array clean.
+    pub async fn stop(&self) -> Result<()> {
+        self.now().stopped = true;
+        while self.now().under_way > 0 {
+            self.coordinator.options.env.sleep(Duration::from_millis(2)).await;
+        }
+        let proof = self.coordinator.begin().await;
+        self.close(&proof).await
+    }
+
+    async fn close(&self, proof: &Changing<'_>) -> Result<()> {
+        {
+            let mut now = self.now();
+            if !now.writing || now.under_way > 0 {
+                return Ok(());
+            }
+            now.writing = false;
+        }
+        let closed = async {
+            self.coordinator.flush_all(proof).await?;
+            self.coordinator.commit_with(proof, true, |m| m.clean = true).await
+        };
+        let closed = closed.await;
+        if closed.is_err() {
+            self.now().writing = true;
+        }
+        closed
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

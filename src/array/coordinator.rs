@@ -1,0 +1,447 @@
+//! The coordinator: the only one that changes membership and writes superblocks.
+//!
+//! A change is prepared on a copy of the membership, recorded on every member that will go on
+//! (event count raised, flushed), and only then published to the data path. A member that cannot
+//! record it is lost in the same stroke. If that would leave fewer than k members in sync, nothing
+//! is changed: the failing members become *suspect*, which means they are still read, writes are
+//! refused, and they are tried again until they answer (P9).
+
+use super::ledger::{self, Identity};
+use super::transition::{self as go, Change};
+use super::{AssembleOptions, MemberState};
+use crate::env::{LocalFuture, join_all};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Membership, Role};
+use crate::member::{Member, Presence};
+use crate::observe::Event;
+use crate::stripe::{self, RebuiltMap, Roster, RosterCell, SlotView, Target, Verdict};
+use crate::units::{MemberId, Slot, StripeIndex};
+use futures::lock::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is known of a member at run time.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    /// Where it is or was.
+    pub path: String,
+    /// Open, if it takes part.
+    pub member: Option<Arc<Member>>,
+    /// What it holds, while it is being filled.
+    pub rebuilt: Option<Arc<RebuiltMap>>,
+    /// Fails but cannot be spared, and why.
+    pub suspect: Option<String>,
+    /// How to show it when it takes no part.
+    pub absent: Option<(MemberState, String)>,
+}
+
+pub(super) struct State {
+    pub membership: Membership,
+    pub known: HashMap<MemberId, Known>,
+    pub write_count: u64,
+    /// Every member that takes part carries `membership` at `write_count`: not yet so at the
+    /// start, nor after a change that was given up half-way.
+    pub recorded: bool,
+}
+
+impl State {
+    /// The open members that carry the superblock of this membership.
+    fn participants(&self, membership: &Membership) -> Vec<Arc<Member>> {
+        let open = |e: &crate::format::Entry| match e.role {
+            Role::Faulty(_) => None,
+            _ => self.known.get(&e.member).filter(|k| k.suspect.is_none())?.member.clone(),
+        };
+        membership.entries.iter().filter_map(open).collect()
+    }
+}
+
+/// Owns membership. See the module.
+pub(super) struct Coordinator {
+    pub options: AssembleOptions,
+    pub identity: Identity,
+    state: Mutex<State>,
+    roster: RosterCell,
+    changing: AsyncMutex<()>,
+}
+
+/// Proof that nobody else changes membership.
+pub(super) type Changing<'a> = AsyncGuard<'a, ()>;
+
+impl Coordinator {
+    pub fn new(options: AssembleOptions, identity: Identity, state: State) -> Self {
+        let this = Self {
+            options,
+            identity,
+            state: Mutex::new(state),
+            roster: RosterCell::default(),
+            changing: AsyncMutex::new(()),
+        };
+        this.publish();
+        this
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn membership(&self) -> Membership {
+        self.state().membership.clone()
+    }
+
+    pub fn known(&self, id: MemberId) -> Known {
+        self.state().known.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Waits until nobody else changes membership.
+    pub async fn begin(&self) -> Changing<'_> {
+        self.changing.lock().await
+    }
+
+    /// As [`Self::begin`], unless somebody does.
+    pub fn try_begin(&self) -> Option<Changing<'_>> {
+        self.changing.try_lock()
+    }
+
+    /// Refuses a change by an admin while members are suspect: those that cannot record it would
+    /// seem to be stale afterwards.
+    pub fn refuse_if_failed(&self) -> Result<()> {
+        match self.roster.get().refuse_writes.clone() {
+            None => Ok(()),
+            Some(why) => Err(Error::new(ErrorKind::Failed, format!("not while the array has failed: {why}"))
+                .array(&self.identity.name)
+                .hint("bring back the members that `palisade status` names")),
+        }
+    }
+
+    /// Makes changes durable, then visible. A member that cannot record them is lost.
+    pub async fn commit(&self, _proof: &Changing<'_>, changes: &[Change]) -> Result<()> {
+        let mut next = self.membership();
+        for change in changes {
+            go::apply(&mut next, *change)?;
+        }
+        self.record(next, true).await
+    }
+
+    /// Records a changed membership that is no change of members: clean, resync, progress.
+    pub async fn commit_with(
+        &self,
+        _proof: &Changing<'_>,
+        raise_event: bool,
+        edit: impl FnOnce(&mut Membership),
+    ) -> Result<()> {
+        let mut next = self.membership();
+        edit(&mut next);
+        self.record(next, raise_event).await
+    }
+
+    async fn record(&self, mut next: Membership, mut raise_event: bool) -> Result<()> {
+        let mut lost_now = Vec::new();
+        // Writing a new superblock over one that somebody else overwrote would hide that.
+        let mut failed = self.overwritten(&next).await;
+        loop {
+            if failed.is_empty() {
+                if raise_event {
+                    next.event_count = next.event_count.next();
+                }
+                failed = self.write_all(&next).await;
+            }
+            if failed.is_empty() {
+                break;
+            }
+            raise_event = true;
+            let mut after = next.clone();
+            for (id, _) in &failed {
+                if !matches!(go::role(&after, *id), None | Some(Role::Faulty(_))) {
+                    go::apply(&mut after, Change::Lose(*id))?;
+                }
+            }
+            if go::lost(&after, &self.identity.shape).len() > self.identity.shape.parity() {
+                return Err(self.suspect(failed));
+            }
+            next = after;
+            lost_now.append(&mut failed);
+        }
+        self.adopt(next);
+        for (id, why) in lost_now {
+            self.let_go(id, why);
+        }
+        Ok(())
+    }
+
+    /// Members, of those that go on in `next`, whose superblock is not what was last written
+    /// there, or cannot be read: somebody else wrote to them, nothing on them can be trusted.
+    pub async fn overwritten(&self, next: &Membership) -> Vec<(MemberId, String)> {
+        let (membership, write_count, members) = {
+            let state = self.state();
+            if !state.recorded {
+                return Vec::new();
+            }
+            let mut members = state.participants(&state.membership);
+            let goes_on = |id| !matches!(go::role(next, id), None | Some(Role::Faulty(_)));
+            members.retain(|m| goes_on(m.id()));
+            (state.membership.clone(), state.write_count, members)
+        };
+        let checks = members.iter().map(|member| {
+            let superblock =
+                self.identity.superblock(member.id(), member.size_bytes(), &membership, write_count);
+            async move {
+                match ledger::verify(member, &superblock).await {
+                    Ok(true) => None,
+                    Ok(false) => Some((member.id(), "its superblock was overwritten".to_owned())),
+                    Err(e) => Some((member.id(), e.report())),
+                }
+            }
+        });
+        join_all(checks).await.into_iter().flatten().collect()
+    }
+
+    /// Writes superblocks to everyone who goes on; says who could not.
+    async fn write_all(&self, next: &Membership) -> Vec<(MemberId, String)> {
+        let (write_count, members) = {
+            let mut state = self.state();
+            state.write_count += 1;
+            state.recorded = false;
+            (state.write_count, state.participants(next))
+        };
+        let writes = members.iter().map(|member| async move {
+            let size = member.size_bytes();
+            let superblock = self.identity.superblock(member.id(), size, next, write_count);
+            ledger::write(member, &superblock).await.err().map(|e| (member.id(), e.report()))
+        });
+        join_all(writes).await.into_iter().flatten().collect()
+    }
+
+    fn adopt(&self, next: Membership) {
+        let stripes = self.identity.stripes();
+        let mut state = self.state();
+        for entry in &next.entries {
+            let known = state.known.entry(entry.member).or_default();
+            match entry.role {
+                Role::Rebuilding(_) => {
+                    known.rebuilt.get_or_insert_with(|| Arc::new(RebuiltMap::new(stripes)));
+                }
+                _ => known.rebuilt = None,
+            }
+        }
+        state.known.retain(|id, _| next.entry(*id).is_some());
+        state.membership = next;
+        state.recorded = true;
+        drop(state);
+        self.publish();
+    }
+
+    /// A member no longer counts: closes it and says so.
+    fn let_go(&self, id: MemberId, why: String) {
+        let slot = {
+            let mut state = self.state();
+            let slot = go::role(&state.membership, id).and_then(Role::slot);
+            let Some(known) = state.known.get_mut(&id) else { return };
+            known.member = None;
+            known.suspect = None;
+            known.absent = Some((MemberState::Faulty, why.clone()));
+            (slot, known.path.clone())
+        };
+        self.publish();
+        if let (Some(slot), path) = slot {
+            self.tell(Event::MemberFaulty { slot, path, reason: why });
+        }
+    }
+
+    fn suspect(&self, failed: Vec<(MemberId, String)>) -> Error {
+        let names: Vec<String> = failed.iter().map(|(id, _)| self.known(*id).path).collect();
+        for (id, why) in failed {
+            let path = {
+                let mut state = self.state();
+                let Some(known) = state.known.get_mut(&id) else { continue };
+                if let Some(member) = &known.member {
+                    member.trust();
+                }
+                if known.suspect.replace(why.clone()).is_some() {
+                    continue;
+                }
+                known.path.clone()
+            };
+            if let Some(slot) = go::role(&self.membership(), id).and_then(Role::slot) {
+                self.tell(Event::MemberSuspect { slot, path, reason: why });
+            }
+        }
+        self.publish();
+        Error::new(ErrorKind::Failed, format!("{} cannot be spared and do not answer", names.join(", ")))
+            .array(&self.identity.name)
+    }
+
+    /// A suspect answers again. Once the last one does, writes are taken again; what was under way
+    /// when the array failed may have left parity behind, so all of it is recomputed.
+    pub async fn readmit(&self, proof: &Changing<'_>, id: MemberId, member: Arc<Member>) -> Result<()> {
+        let last = {
+            let mut state = self.state();
+            if let Some(known) = state.known.get_mut(&id) {
+                known.member = Some(member);
+                known.suspect = None;
+            }
+            state.known.values().all(|k| k.suspect.is_none())
+        };
+        if last {
+            self.commit_with(proof, true, |m| m.resync_from = Some(StripeIndex(0))).await?;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Makes an opened device known before it is given a role.
+    pub fn introduce(&self, member: Arc<Member>) {
+        let known =
+            Known { path: member.path().to_owned(), member: Some(member.clone()), ..Known::default() };
+        self.state().known.insert(member.id(), known);
+    }
+
+    /// Forgets a device that was given no role.
+    pub fn dismiss(&self, id: MemberId) {
+        let mut state = self.state();
+        if state.membership.entry(id).is_none() {
+            state.known.remove(&id);
+        }
+    }
+
+    /// Publishes what the data path sees.
+    pub fn publish(&self) {
+        let state = self.state();
+        let open = |id| state.known.get(&id).and_then(|k| k.member.clone());
+        let view = |slot: Slot| {
+            let target = go::target(&state.membership, slot).and_then(|id| {
+                Some(Target { member: open(id)?, rebuilt: state.known.get(&id)?.rebuilt.clone()? })
+            });
+            SlotView { primary: go::in_sync(&state.membership, slot).and_then(open), target }
+        };
+        let slots: Vec<SlotView> = self.identity.shape.slots().map(view).collect();
+        let suspects: Vec<&str> =
+            state.known.values().filter(|k| k.suspect.is_some()).map(|k| k.path.as_str()).collect();
+        let refuse_writes = match suspects.is_empty() {
+            true => None,
+            false => Some(format!(
+                "more members fail than parity can replace (waiting for {})",
+                suspects.join(", ")
+            )),
+        };
+        self.roster.set(Roster { slots, refuse_writes });
+    }
+
+    pub fn tell(&self, event: Event) {
+        self.options.observer.event(event);
+    }
+
+    /// Loses a member if it can be spared, together with others found failing at the same moment;
+    /// otherwise all of them become suspect.
+    pub async fn lose(&self, id: MemberId, why: String) -> Verdict {
+        let proof = self.begin().await;
+        self.lose_locked(&proof, id, why).await
+    }
+
+    pub async fn lose_locked(&self, proof: &Changing<'_>, id: MemberId, why: String) -> Verdict {
+        match go::role(&self.membership(), id) {
+            None | Some(Role::Faulty(_)) => return Verdict::Kicked,
+            Some(Role::Rebuilding(_) | Role::Spare) => {
+                return self.lose_all(proof, vec![(id, why)]).await;
+            }
+            Some(Role::InSync(_)) => {}
+        }
+        let mut failing = vec![(id, why)];
+        failing.extend(self.other_failing(id).await);
+        let lost = go::lost(&self.membership(), &self.identity.shape).len();
+        if lost + failing.len() > self.identity.shape.parity() {
+            drop(self.suspect(failing));
+            return Verdict::Kept;
+        }
+        self.lose_all(proof, failing).await
+    }
+
+    async fn lose_all(&self, proof: &Changing<'_>, failing: Vec<(MemberId, String)>) -> Verdict {
+        let changes: Vec<Change> = failing.iter().map(|(id, _)| Change::Lose(*id)).collect();
+        let paths: Vec<(MemberId, String)> =
+            failing.iter().map(|(id, _)| (*id, self.known(*id).path)).collect();
+        match self.commit(proof, &changes).await {
+            Ok(()) => {
+                for (id, why) in failing {
+                    self.let_go(id, why);
+                }
+                for (id, path) in paths {
+                    if go::role(&self.membership(), id).is_none() {
+                        self.tell(Event::MemberRemoved { path });
+                    }
+                }
+                Verdict::Kicked
+            }
+            Err(_) => {
+                drop(self.suspect(failing));
+                Verdict::Kept
+            }
+        }
+    }
+
+    /// Flushes every member that counts; one that cannot is lost.
+    pub async fn flush_all(&self, proof: &Changing<'_>) -> Result<()> {
+        let roster = self.roster.get();
+        let flushes = roster.members().map(|m| async move { (m.id(), m.flush().await.err()) });
+        for (id, error) in join_all(flushes).await {
+            if let Some(error) = error
+                && self.lose_locked(proof, id, error.report()).await == Verdict::Kept
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Members in sync, other than `id`, that do not answer now.
+    async fn other_failing(&self, id: MemberId) -> Vec<(MemberId, String)> {
+        let others: Vec<Arc<Member>> = {
+            let state = self.state();
+            let in_sync = |e: &&crate::format::Entry| matches!(e.role, Role::InSync(_)) && e.member != id;
+            let entries = state.membership.entries.iter().filter(in_sync);
+            entries.filter_map(|e| state.known.get(&e.member)?.member.clone()).collect()
+        };
+        let checks = others.iter().map(|m| async move { Some((m.id(), ailment(m).await?)) });
+        join_all(checks).await.into_iter().flatten().collect()
+    }
+}
+
+/// What is wrong with a member, if anything: is it there, can it be read?
+pub(super) async fn ailment(member: &Member) -> Option<String> {
+    match member.probe().await {
+        Err(e) => return Some(e.report()),
+        Ok(Presence::Gone(how)) => return Some(how),
+        Ok(Presence::Present) => {}
+    }
+    let [head_a, ..] = crate::format::Superblock::slot_offsets(member.size_bytes());
+    member.read(head_a, 4096).await.err().map(|e| e.report())
+}
+
+impl stripe::Membership for Coordinator {
+    fn roster(&self) -> Arc<Roster> {
+        self.roster.get()
+    }
+
+    fn write_failed(&self, member: MemberId, error: Error) -> LocalFuture<'_, Verdict> {
+        Box::pin(self.lose(member, error.report()))
+    }
+
+    fn read_failed(&self, member: MemberId, error: Error) -> LocalFuture<'_, Verdict> {
+        Box::pin(async move {
+            let Some(open) = self.known(member).member else { return Verdict::Kicked };
+            let ailment = match error.kind() {
+                ErrorKind::Timeout => Some(error.report()),
+                _ => ailment(&open).await,
+            };
+            match ailment {
+                Some(why) => self.lose(member, why).await,
+                None => Verdict::Kept,
+            }
+        })
+    }
+
+    fn repaired(&self, member: MemberId, offset_bytes: u64, len_bytes: u64) {
+        if let Some(slot) = go::role(&self.membership(), member).and_then(Role::slot) {
+            self.tell(Event::ReadRepaired { slot, offset_bytes, len_bytes });
+        }
+    }
+}

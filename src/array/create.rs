@@ -1,0 +1,150 @@
+//! Making an array of blank devices.
+
+use super::ledger::{self, Identity};
+use super::{Candidate, CreateSpec};
+use crate::env::{Env, join_all};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Areas, Entry, Features, MAX_ENTRIES, Membership, Role};
+use crate::geometry::Shape;
+use crate::member::Member;
+use crate::units::{ArrayId, BLOCK_BYTES, EventCount, Lineage, MemberId, Slot, StripeIndex, format_size};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Formatting has no client waiting: a member may take its time.
+const FORMAT_DEADLINE: Duration = Duration::from_secs(120);
+const MAX_NAME_BYTES: usize = 64;
+
+/// What an array of these members comes to.
+pub(super) struct Layout {
+    pub areas: Areas,
+    pub capacity_bytes: u64,
+}
+
+/// The largest array that fits on the smallest of these sizes.
+pub(super) fn lay_out(shape: &Shape, sizes: impl Iterator<Item = u64>) -> Result<Layout> {
+    let smallest = sizes.min().unwrap_or(0);
+    let areas = Areas::plan(smallest, shape)?;
+    let capacity_bytes = areas.capacity_bytes(shape);
+    Ok(Layout { areas, capacity_bytes })
+}
+
+/// Checks everything that can be checked before a byte is written, then formats.
+pub(super) async fn create(
+    env: &Env,
+    spec: &CreateSpec,
+    members: &[Candidate],
+    spares: &[Candidate],
+) -> Result<ArrayId> {
+    let layout = check(spec, members, spares)?;
+    let volume_bytes = spec.size_bytes.unwrap_or(layout.capacity_bytes);
+    let identity = Identity {
+        array: ArrayId::from_random(env.random_id()),
+        name: spec.name.clone(),
+        created_unix_s: env.unix_seconds(),
+        shape: spec.shape,
+        volume_bytes,
+        areas: layout.areas,
+        features: Features::default(),
+    };
+    let new = |c: &Candidate| {
+        let id = MemberId::from_random(env.random_id());
+        let data = identity.areas.data_offset;
+        Arc::new(Member::new(env.clone(), id, c.path.clone(), Arc::clone(&c.backend), FORMAT_DEADLINE, data))
+    };
+    let slots: Vec<Arc<Member>> = members.iter().map(new).collect();
+    let spares: Vec<Arc<Member>> = spares.iter().map(new).collect();
+    let zeroed = join_all(slots.iter().map(|m| blank(m, &identity))).await;
+    let zeroed = zeroed.into_iter().collect::<Result<Vec<bool>>>()?.into_iter().all(|z| z);
+    let membership = membership(env, &slots, &spares, zeroed);
+    let all = slots.iter().chain(&spares);
+    let formatted = join_all(all.map(|m| async {
+        let superblock = identity.superblock(m.id(), m.size_bytes(), &membership, 1);
+        ledger::format(m, &superblock).await.map_err(|e| e.member(m.path()))
+    }));
+    formatted.await.into_iter().collect::<Result<()>>()?;
+    Ok(identity.array)
+}
+
+fn check(spec: &CreateSpec, members: &[Candidate], spares: &[Candidate]) -> Result<Layout> {
+    let bad = |what: String| Error::new(ErrorKind::InvalidInput, what);
+    let width = spec.shape.width();
+    if spec.name.is_empty() || spec.name.len() > MAX_NAME_BYTES {
+        return Err(bad(format!("an array's name has 1 to {MAX_NAME_BYTES} bytes")));
+    }
+    if members.len() != width {
+        let (k, m) = (spec.shape.data(), spec.shape.parity());
+        let given = members.len();
+        let hint = match given > width {
+            true => "attach the others as spares with --spare",
+            false => "name more members, or choose a smaller --data or --parity",
+        };
+        return Err(bad(format!("{k}+{m} needs exactly {width} members, {given} given")).hint(hint));
+    }
+    if members.len() + spares.len() > MAX_ENTRIES {
+        return Err(bad(format!("at most {} spares fit beside {width} members", MAX_ENTRIES - width)));
+    }
+    let minimum = Areas::minimum_bytes(&spec.shape);
+    for c in members.iter().chain(spares) {
+        let size = c.backend.size_bytes();
+        if size < minimum {
+            let what = format!(
+                "too small: {} where at least {} are needed",
+                format_size(size),
+                format_size(minimum)
+            );
+            return Err(bad(what).member(&c.path));
+        }
+    }
+    let layout = lay_out(&spec.shape, members.iter().map(|c| c.backend.size_bytes()))?;
+    if let Some(c) = spares.iter().find(|c| c.backend.size_bytes() < layout.areas.required_bytes()) {
+        let need = format_size(layout.areas.required_bytes());
+        return Err(bad(format!("too small for a spare: {need} are needed")).member(&c.path));
+    }
+    if let Some(size) = spec.size_bytes {
+        if size == 0 || size % BLOCK_BYTES != 0 {
+            return Err(bad(format!("a volume of {size} bytes is not a positive multiple of 4 KiB")));
+        }
+        if size > layout.capacity_bytes {
+            let (want, have) = (format_size(size), format_size(layout.capacity_bytes));
+            return Err(bad(format!("a volume of {want} does not fit: the capacity is {have}"))
+                .hint("use larger members, or a smaller --size"));
+        }
+    }
+    Ok(layout)
+}
+
+/// Makes the member's areas read as zeroes; says whether its data area does too. Where nothing
+/// can be punched the data area is left as it is, and the first start computes all parity.
+async fn blank(member: &Arc<Member>, identity: &Identity) -> Result<bool> {
+    let areas = &identity.areas;
+    let named = |e: Error| e.member(member.path());
+    let end = areas.data_offset + areas.stripes * identity.shape.chunk_bytes();
+    match member.punch_only(areas.journal_offset, end - areas.journal_offset).await {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::Unsupported => {
+            let len = areas.data_offset - areas.journal_offset;
+            member.zero(areas.journal_offset, len, false).await.map_err(named)?;
+            Ok(false)
+        }
+        Err(e) => Err(named(e)),
+    }
+}
+
+fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>], zeroed: bool) -> Membership {
+    let entry = |member: &Arc<Member>, role| Entry {
+        member: member.id(),
+        role,
+        rebuilt: Vec::new(),
+        lost_at: EventCount(0),
+    };
+    let owners = (0..).map(Slot).zip(slots).map(|(slot, m)| entry(m, Role::InSync(slot)));
+    Membership {
+        event_count: EventCount(1),
+        lineage: Lineage::from_random(env.random_id()),
+        previous: Vec::new(),
+        clean: true,
+        resync_from: (!zeroed).then_some(StripeIndex(0)),
+        entries: owners.chain(spares.iter().map(|m| entry(m, Role::Spare))).collect(),
+    }
+}

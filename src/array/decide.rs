@@ -1,0 +1,221 @@
+//! Which of the devices at hand make the array, and which do not and why (pure).
+//!
+//! The newest superblock of the array (highest event count) tells who belongs to it. Each other
+//! device is then judged:
+//!
+//! ```text
+//!   superblock            in the newest table   its event count    verdict
+//!   none, damaged         -                     -                  refused (no member, truncated)
+//!   of another array      -                     -                  refused (foreign)
+//!   same id seen before   -                     -                  refused (copied)
+//!   history not an        -                     -                  conflict: nothing starts
+//!     ancestor of newest
+//!   ok                    no                    any                refused (was removed)
+//!   ok                    in sync               newest or 1 less   in sync
+//!   ok                    in sync               older              stale
+//!   ok                    faulty                any                stale
+//!   ok                    rebuilding            newest or 1 less   rebuilding, with its progress
+//!   ok                    rebuilding            older              rebuilding from the start
+//!   ok                    spare                 any                spare
+//! ```
+//!
+//! One event less is current: a change of membership is answered only once every surviving member
+//! recorded it, so whoever is one behind was there when the last change was cut short. md allows
+//! the same.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Role, Superblock};
+use crate::units::ArrayId;
+use std::cmp::Reverse;
+
+/// What a device is to the array that is being assembled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Serves its role as the newest table has it. `fresh` if its recorded progress counts.
+    Current {
+        /// The role.
+        role: Role,
+        /// Its rebuild progress may be believed.
+        fresh: bool,
+    },
+    /// Belongs to the array but missed writes.
+    Stale(String),
+    /// Takes no part, and why.
+    Refused(String),
+}
+
+/// The verdict on all devices.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    /// The newest superblock: its membership is the array's.
+    pub newest: Superblock,
+    /// One for each device, in order.
+    pub standings: Vec<Standing>,
+}
+
+/// Judges the devices, given as path and what was read from it.
+pub(super) fn judge(array: ArrayId, found: &[(String, Result<Superblock>)]) -> Result<Verdicts> {
+    let ours = || found.iter().filter_map(|(p, s)| Some((p, s.as_ref().ok().filter(|s| s.array == array)?)));
+    let age = |s: &Superblock| (s.membership.event_count, s.write_count);
+    let newest = ours().map(|(_, s)| s).max_by_key(|s| age(s)).ok_or_else(|| nobody(found))?.clone();
+    let related = |s: &Superblock| {
+        s.membership.lineage == newest.membership.lineage
+            || newest.membership.previous.contains(&s.membership.lineage)
+    };
+    let (same, other): (Vec<_>, Vec<_>) = ours().partition(|(_, s)| related(s));
+    if !other.is_empty() {
+        let names = |list: Vec<(&String, &Superblock)>| {
+            list.into_iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let what = format!(
+            "the members ran apart and each side has writes the other lacks: [{}] and [{}]",
+            names(same),
+            names(other)
+        );
+        return Err(Error::new(ErrorKind::Foreign, what)
+            .hint("decide which side wins and start with --exclude for every member of the other"));
+    }
+    // Of several devices with the same identity only the newest counts.
+    let original = |i: usize, s: &Superblock| {
+        let same = |(_, r): &&(usize, &Superblock)| r.member == s.member;
+        let all = found.iter().enumerate().filter_map(|(i, (_, r))| Some((i, r.as_ref().ok()?)));
+        let all: Vec<(usize, &Superblock)> = all.collect();
+        all.iter().filter(same).max_by_key(|(j, r)| (age(r), Reverse(*j))).is_some_and(|(j, _)| *j == i)
+    };
+    let standings = found
+        .iter()
+        .enumerate()
+        .map(|(i, (_, read))| match read {
+            Err(e) => Standing::Refused(e.report()),
+            Ok(s) if s.array != array => {
+                Standing::Refused(format!("belongs to another array, {} ({})", s.name, s.array))
+            }
+            Ok(s) if !original(i, s) => {
+                Standing::Refused("is a copy of another member of this array".to_owned())
+            }
+            Ok(s) => standing(&newest, s),
+        })
+        .collect();
+    Ok(Verdicts { newest, standings })
+}
+
+fn standing(newest: &Superblock, s: &Superblock) -> Standing {
+    let (now, own) = (newest.membership.event_count, s.membership.event_count);
+    let current = own.next() >= now;
+    let Some(entry) = newest.membership.entry(s.member) else {
+        return Standing::Refused("was removed from the array".to_owned());
+    };
+    match entry.role {
+        Role::Faulty(_) => Standing::Stale(format!("was marked faulty at event {}", entry.lost_at)),
+        Role::InSync(_) if !current => {
+            Standing::Stale(format!("is an old copy: at event {own}, the array is at {now}"))
+        }
+        role => Standing::Current { role, fresh: current },
+    }
+}
+
+fn nobody(found: &[(String, Result<Superblock>)]) -> Error {
+    let reason = |(path, read): &(String, Result<Superblock>)| match read {
+        Err(e) => format!("{path}: {}", e.report()),
+        Ok(s) => format!("{path}: belongs to another array, {} ({})", s.name, s.array),
+    };
+    let reasons: Vec<String> = found.iter().map(reason).collect();
+    let what = match reasons.is_empty() {
+        true => "no member was found".to_owned(),
+        false => format!("no member was found ({})", reasons.join("; ")),
+    };
+    Error::new(ErrorKind::NotFound, what)
+        .hint("correct the paths under 'members' in the array's configuration file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::ledger::Identity;
+    use crate::format::{Areas, Entry, Features, Membership};
+    use crate::geometry::Shape;
+    use crate::units::{EventCount, Lineage, MemberId, Slot};
+
+    fn id(n: u8) -> MemberId {
+        MemberId::from_bytes([n; 16])
+    }
+
+    fn superblock(member: u8, event: u64, lineage: u8, previous: &[u8], roles: &[(u8, Role)]) -> Superblock {
+        let shape = Shape::new(1, 1, 65536).unwrap();
+        let areas = Areas::plan(64 << 20, &shape).unwrap();
+        let of = |n: u8| Lineage::from_bytes([n; 16]);
+        let entry = |(n, role): &(u8, Role)| Entry {
+            member: id(*n),
+            role: *role,
+            rebuilt: Vec::new(),
+            lost_at: EventCount(2),
+        };
+        let membership = Membership {
+            event_count: EventCount(event),
+            lineage: of(lineage),
+            previous: previous.iter().copied().map(of).collect(),
+            clean: true,
+            resync_from: None,
+            entries: roles.iter().map(entry).collect(),
+        };
+        let identity = Identity {
+            array: ArrayId::from_bytes([9; 16]),
+            name: "t".to_owned(),
+            created_unix_s: 0,
+            shape,
+            volume_bytes: areas.capacity_bytes(&shape),
+            areas,
+            features: Features::default(),
+        };
+        identity.superblock(id(member), 64 << 20, &membership, event)
+    }
+
+    fn verdicts(found: Vec<Result<Superblock>>) -> Result<Vec<Standing>> {
+        let found: Vec<_> = found.into_iter().map(|s| (String::new(), s)).collect();
+        judge(ArrayId::from_bytes([9; 16]), &found).map(|v| v.standings)
+    }
+
+    const A: Role = Role::InSync(Slot(0));
+    const B: Role = Role::InSync(Slot(1));
+
+    /// The rows of the table for a device beside the newest one.
+    #[test]
+    fn every_row_of_the_table() {
+        let newest = |b: Option<Role>| {
+            let mut roles = vec![(1, A)];
+            roles.extend(b.map(|r| (2, r)));
+            superblock(1, 10, 5, &[4], &roles)
+        };
+        let other = |event| superblock(2, event, 5, &[4], &[(1, A), (2, B)]);
+        let judge_2 = |b, event| verdicts(vec![Ok(newest(b)), Ok(other(event))]).unwrap().remove(1);
+        // Whoever was removed never hears of it.
+        assert!(matches!(judge_2(None, 9), Standing::Refused(_)));
+        assert_eq!(judge_2(Some(B), 10), Standing::Current { role: B, fresh: true });
+        assert_eq!(judge_2(Some(B), 9), Standing::Current { role: B, fresh: true });
+        assert!(matches!(judge_2(Some(B), 8), Standing::Stale(_)));
+        assert!(matches!(judge_2(Some(Role::Faulty(Slot(1))), 9), Standing::Stale(_)));
+        let filling = Role::Rebuilding(Slot(1));
+        assert_eq!(judge_2(Some(filling), 9), Standing::Current { role: filling, fresh: true });
+        assert_eq!(judge_2(Some(filling), 3), Standing::Current { role: filling, fresh: false });
+        assert_eq!(judge_2(Some(Role::Spare), 1), Standing::Current { role: Role::Spare, fresh: false });
+        let damaged = Err(Error::new(ErrorKind::Corrupt, "truncated"));
+        let found = verdicts(vec![Ok(newest(Some(B))), damaged]).unwrap();
+        assert!(matches!(&found[1], Standing::Refused(why) if why.contains("truncated")));
+        let mut foreign = other(10);
+        foreign.array = ArrayId::from_bytes([8; 16]);
+        let found = verdicts(vec![Ok(newest(Some(B))), Ok(foreign)]).unwrap();
+        assert!(matches!(&found[1], Standing::Refused(why) if why.contains("another array")));
+        let found = verdicts(vec![Ok(newest(Some(B))), Ok(other(10)), Ok(other(10))]).unwrap();
+        assert!(matches!(&found[2], Standing::Refused(why) if why.contains("copy")));
+    }
+
+    #[test]
+    fn an_ancestor_is_merely_behind_but_two_histories_are_a_conflict() {
+        let newest = superblock(1, 10, 5, &[4], &[(1, A), (2, Role::Faulty(Slot(1)))]);
+        let ancestor = superblock(2, 7, 4, &[], &[(1, A), (2, B)]);
+        assert!(verdicts(vec![Ok(newest.clone()), Ok(ancestor)]).is_ok());
+        let apart = superblock(2, 9, 6, &[4], &[(1, Role::Faulty(Slot(0))), (2, B)]);
+        let error = verdicts(vec![Ok(newest), Ok(apart)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Foreign);
+    }
+}

@@ -1,0 +1,376 @@
+//! The running array, as the daemon and the background tasks hold it.
+
+use super::activity::Activity;
+use super::coordinator::{Coordinator, Known};
+use super::progress::TaskSwitch;
+use super::transition::{self as go, Change};
+use super::volume::ArrayVolume;
+use super::{
+    Applied, AssembleOptions, Candidate, CreateSpec, MemberRef, RebuildControl, Report, assemble, create,
+    ledger, resolve, view,
+};
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::Volume;
+use crate::format::{MAX_RANGES, Role, StripeRange};
+use crate::member::Member;
+use crate::observe::Event;
+use crate::stripe::{Membership as _, Roster, Stripes, Verdict};
+use crate::units::{ArrayId, MemberId, Slot, StripeIndex, format_size};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A running array. All futures are polled on executor threads.
+pub struct Array {
+    coordinator: Arc<Coordinator>,
+    stripes: Arc<Stripes>,
+    activity: Arc<Activity>,
+    switch: TaskSwitch,
+}
+
+impl Array {
+    /// Formats the candidates (slots in order) and the spares as a new array. Refuses too few, too
+    /// small ones, and a size beyond the capacity, before anything is written. Does not look for
+    /// foreign data: the caller has (or was told to force).
+    pub async fn create(
+        env: &Env,
+        spec: &CreateSpec,
+        members: &[Candidate],
+        spares: &[Candidate],
+    ) -> Result<ArrayId> {
+        create::create(env, spec, members, spares).await
+    }
+
+    /// The largest volume, in bytes, that members of these sizes can hold.
+    pub fn capacity_bytes(shape: &crate::geometry::Shape, sizes: impl Iterator<Item = u64>) -> Result<u64> {
+        Ok(create::lay_out(shape, sizes)?.capacity_bytes)
+    }
+
+    /// Brings the array up from any k current members among the candidates. Background tasks are
+    /// started by `task::supervise`.
+    pub async fn assemble(
+        id: ArrayId,
+        candidates: Vec<Candidate>,
+        options: AssembleOptions,
+    ) -> Result<Arc<Self>> {
+        let env = options.env.clone();
+        let switch = TaskSwitch::new(options.max_rebuild_rate);
+        let assembled = assemble::assemble(id, candidates, options).await?;
+        let coordinator = Arc::new(assembled.coordinator);
+        let membership = coordinator.membership();
+        let stripes = Arc::new(Stripes::new(
+            env,
+            coordinator.identity.shape,
+            Arc::clone(&coordinator) as Arc<dyn crate::stripe::Membership>,
+            membership.resync_from,
+        )?);
+        let activity = Arc::new(Activity::new(Arc::clone(&coordinator)));
+        let array = Arc::new(Self { coordinator, stripes, activity, switch });
+        let lost = go::lost(&membership, &array.coordinator.identity.shape);
+        let event_count = membership.event_count;
+        array.coordinator.tell(Event::ArrayStarted { event_count, lost, clean: assembled.was_clean });
+        array.use_spares().await?;
+        array.watch();
+        Ok(array)
+    }
+
+    /// The volume it presents.
+    pub fn volume(self: &Arc<Self>) -> Arc<dyn Volume> {
+        Arc::new(ArrayVolume {
+            env: self.env().clone(),
+            stripes: Arc::clone(&self.stripes),
+            activity: Arc::clone(&self.activity),
+            size_bytes: self.coordinator.identity.volume_bytes,
+        })
+    }
+
+    /// What it says about itself; exports are left empty.
+    pub fn report(&self) -> Report {
+        let clean = self.stripes.resync_from().is_none();
+        view::report(&self.coordinator, self.switch.task_report(), clean)
+    }
+
+    /// Paths of everything attached: what the configuration file must list.
+    pub fn paths(&self) -> Vec<String> {
+        let state = self.coordinator.state();
+        let known = state.membership.entries.iter().filter_map(|e| state.known.get(&e.member));
+        known.map(|k| k.path.clone()).filter(|p| !p.is_empty()).collect()
+    }
+
+    /// Marks a member faulty. A replacement being filled, or a spare, is given up.
+    pub async fn fail(self: &Arc<Self>, member: &MemberRef) -> Result<Applied> {
+        let id = self.named(member)?;
+        match go::role(&self.coordinator.membership(), id) {
+            None | Some(Role::Faulty(_)) => return Ok(Applied::Already),
+            Some(Role::InSync(_)) => self.refuse_one_too_many()?,
+            Some(Role::Rebuilding(_) | Role::Spare) => {}
+        }
+        match self.coordinator.lose(id, "was marked faulty by an admin".to_owned()).await {
+            Verdict::Kicked => {
+                self.use_spares().await?;
+                Ok(Applied::Done)
+            }
+            Verdict::Kept => Err(self.one_too_many()),
+        }
+    }
+
+    /// Starts filling `new` in place of `old`; says the new member's identity.
+    pub async fn replace(self: &Arc<Self>, old: &MemberRef, new: Candidate) -> Result<MemberId> {
+        let width = self.coordinator.identity.shape.width();
+        let slot = resolve::slot(&self.coordinator.state(), old, width).map_err(|e| self.named_error(e))?;
+        if go::target(&self.coordinator.membership(), slot).is_some() {
+            let what = "a replacement is being filled for this slot already";
+            return Err(self.named_error(Error::new(ErrorKind::Busy, what).slot(slot)).hint(format!(
+                "wait for it, or give it up with `palisade remove {} <its path>`",
+                self.coordinator.identity.name
+            )));
+        }
+        self.admit(new, |id| Change::Target(slot, id)).await
+    }
+
+    /// Attaches a spare (which is used at once if a slot is lost).
+    pub async fn add(self: &Arc<Self>, new: Candidate) -> Result<MemberId> {
+        let path = new.path.clone();
+        let id = self.admit(new, Change::Attach).await?;
+        self.coordinator.tell(Event::SpareAdded { path });
+        self.use_spares().await?;
+        Ok(id)
+    }
+
+    /// Detaches a spare, a replacement being filled, or a faulty, missing or stale member.
+    pub async fn remove(self: &Arc<Self>, member: &MemberRef) -> Result<Applied> {
+        let id = self.named(member)?;
+        let proof = self.coordinator.begin().await;
+        self.coordinator.refuse_if_failed()?;
+        if let Some(Role::InSync(slot)) = go::role(&self.coordinator.membership(), id) {
+            let name = &self.coordinator.identity.name;
+            let e = Error::new(ErrorKind::Busy, "the member is in use").slot(slot);
+            return Err(self.named_error(e).hint(format!(
+                "replace it with `palisade replace {name} {slot} NEW`, or mark it faulty first with \
+                 `palisade fail {name} {slot}`"
+            )));
+        }
+        let path = self.coordinator.known(id).path;
+        self.coordinator.commit(&proof, &[Change::Detach(id)]).await?;
+        self.coordinator.tell(Event::MemberRemoved { path });
+        Ok(Applied::Done)
+    }
+
+    /// Changes how rebuild and resync run.
+    pub fn control_rebuild(&self, change: RebuildControl) {
+        self.switch.control(change);
+    }
+
+    /// Refuses new requests, waits for those under way, flushes, marks the members clean, lets go.
+    pub async fn stop(self: &Arc<Self>) -> Result<()> {
+        while !self.switch.stop() {
+            self.env().sleep(Duration::from_millis(2)).await;
+        }
+        let progress = self.save_progress().await;
+        self.activity.stop().await?;
+        progress?;
+        let proof = self.coordinator.begin().await;
+        self.coordinator.flush_all(&proof).await?;
+        self.coordinator.tell(Event::ArrayStopped);
+        self.coordinator.close_all();
+        Ok(())
+    }
+
+    async fn admit(&self, new: Candidate, change: impl Fn(MemberId) -> Change) -> Result<MemberId> {
+        let identity = &self.coordinator.identity;
+        let required = identity.areas.required_bytes();
+        let size = new.backend.size_bytes();
+        if size < required {
+            let what = format!("too small: {} where {} are needed", format_size(size), format_size(required));
+            return Err(self.named_error(Error::new(ErrorKind::NoSpace, what).member(&new.path)));
+        }
+        let proof = self.coordinator.begin().await;
+        self.coordinator.refuse_if_failed()?;
+        let id = MemberId::from_random(self.env().random_id());
+        let member = Arc::new(Member::new(
+            self.env().clone(),
+            id,
+            new.path.clone(),
+            new.backend,
+            self.coordinator.options.member_deadline,
+            identity.areas.data_offset,
+        ));
+        let mut membership = self.coordinator.membership();
+        go::apply(&mut membership, change(id))?;
+        let write_count = self.coordinator.state().write_count;
+        let superblock = identity.superblock(id, member.size_bytes(), &membership, write_count);
+        ledger::format(&member, &superblock).await.map_err(|e| self.named_error(e))?;
+        self.coordinator.introduce(member);
+        let done = self.coordinator.commit(&proof, &[change(id)]).await;
+        self.coordinator.dismiss(id);
+        done?;
+        if go::role(&self.coordinator.membership(), id).is_none() {
+            let e = Error::new(ErrorKind::Io, "the new member could not record its membership");
+            return Err(self.named_error(e.member(&new.path)));
+        }
+        if let Change::Target(slot, member) = change(id) {
+            self.coordinator.tell(Event::RebuildStarted { slot, member, path: new.path, spare: false });
+        }
+        Ok(id)
+    }
+
+    /// Gives every lost slot that has no replacement a spare, as far as they go.
+    async fn use_spares(&self) -> Result<()> {
+        let proof = self.coordinator.begin().await;
+        if self.coordinator.refuse_if_failed().is_err() {
+            return Ok(());
+        }
+        let membership = self.coordinator.membership();
+        let lost = go::lost(&membership, &self.coordinator.identity.shape);
+        let bare = lost.into_iter().filter(|s| go::target(&membership, *s).is_none());
+        for (slot, member) in bare.zip(go::spares(&membership)) {
+            self.coordinator.commit(&proof, &[Change::Target(slot, member)]).await?;
+            let path = self.coordinator.known(member).path;
+            self.coordinator.tell(Event::RebuildStarted { slot, member, path, spare: true });
+        }
+        Ok(())
+    }
+
+    /// Starts the round over the members.
+    fn watch(self: &Arc<Self>) {
+        let array = Arc::clone(self);
+        let round = array.coordinator.options.probe_interval;
+        self.env().spawn(Box::pin(async move {
+            while !array.switch.stopping() {
+                array.env().sleep(round).await;
+                if array.switch.stopping() {
+                    break;
+                }
+                if array.coordinator.refuse_if_failed().is_err() {
+                    // No write is taken now; when they are again, no parity is to be trusted.
+                    array.stripes.set_resync_from(Some(StripeIndex(0)));
+                }
+                array.coordinator.look_after().await;
+                array.activity.settle().await;
+                // Without a spare the slot stays lost; the next round tries again.
+                drop(array.use_spares().await);
+            }
+        }));
+    }
+
+    fn named(&self, member: &MemberRef) -> Result<MemberId> {
+        resolve::member(&self.coordinator.state(), member).map_err(|e| self.named_error(e))
+    }
+
+    fn named_error(&self, e: Error) -> Error {
+        e.array(&self.coordinator.identity.name)
+    }
+
+    fn refuse_one_too_many(&self) -> Result<()> {
+        let shape = &self.coordinator.identity.shape;
+        match go::lost(&self.coordinator.membership(), shape).len() < shape.parity() {
+            true => Ok(()),
+            false => Err(self.one_too_many()),
+        }
+    }
+
+    fn one_too_many(&self) -> Error {
+        let what = "without this member data would become unreadable";
+        self.named_error(Error::new(ErrorKind::Failed, what).hint(format!(
+            "replace it instead: `palisade replace {} MEMBER NEW` copies from it while it answers",
+            self.coordinator.identity.name
+        )))
+    }
+}
+
+/// What background tasks need.
+impl Array {
+    /// The surroundings.
+    pub fn env(&self) -> &Env {
+        &self.coordinator.options.env
+    }
+
+    /// The stripes to work on.
+    pub fn stripes(&self) -> &Arc<Stripes> {
+        &self.stripes
+    }
+
+    /// Number of stripes the volume uses.
+    pub fn stripe_count(&self) -> u64 {
+        self.coordinator.identity.stripes()
+    }
+
+    /// The present snapshot of members.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.coordinator.roster()
+    }
+
+    /// Where to report progress and to read orders.
+    pub fn switch(&self) -> &TaskSwitch {
+        &self.switch
+    }
+
+    /// Tells the observer.
+    pub fn tell(&self, event: Event) {
+        self.coordinator.tell(event);
+    }
+
+    /// Records how far replacements are filled, durably, so that a restart goes on from there.
+    pub async fn save_progress(&self) -> Result<()> {
+        let proof = self.coordinator.begin().await;
+        let targets: Vec<(MemberId, Arc<Member>, Vec<StripeRange>)> = {
+            let roster = self.roster();
+            let ranges = |t: &crate::stripe::Target| {
+                let runs = t.rebuilt.longest_runs(MAX_RANGES);
+                runs.into_iter().map(|(start, count)| StripeRange { start, count }).collect()
+            };
+            let targets = roster.slots.iter().filter_map(|s| s.target.as_ref());
+            targets.map(|t| (t.member.id(), Arc::clone(&t.member), ranges(t))).collect()
+        };
+        if targets.is_empty() {
+            return Ok(());
+        }
+        for (id, member, _) in &targets {
+            if let Err(e) = member.flush().await {
+                self.coordinator.lose_locked(&proof, *id, e.report()).await;
+                return Ok(());
+            }
+        }
+        let edit = |m: &mut crate::format::Membership| {
+            for (id, _, ranges) in targets {
+                for e in m.entries.iter_mut().filter(|e| e.member == id) {
+                    e.rebuilt.clone_from(&ranges);
+                }
+            }
+        };
+        self.coordinator.commit_with(&proof, false, edit).await
+    }
+
+    /// The slot's replacement holds everything: it takes the slot over.
+    pub async fn complete(&self, slot: Slot) -> Result<()> {
+        let proof = self.coordinator.begin().await;
+        let Some(target) = self.roster().slots.get(slot.index()).and_then(|s| s.target.clone()) else {
+            return Ok(());
+        };
+        if let Err(e) = target.member.flush().await {
+            self.coordinator.lose_locked(&proof, target.member.id(), e.report()).await;
+            return Ok(());
+        }
+        self.coordinator.commit(&proof, &[Change::Complete(slot)]).await?;
+        let path = target.member.path().to_owned();
+        self.coordinator.tell(Event::RebuildFinished { slot, path });
+        Ok(())
+    }
+
+    /// Records from which stripe on parity is still to be recomputed; `None` when all matches.
+    pub async fn save_resync(&self, from: Option<StripeIndex>) -> Result<()> {
+        let proof = self.coordinator.begin().await;
+        self.coordinator.flush_all(&proof).await?;
+        self.coordinator.commit_with(&proof, false, |m| m.resync_from = from).await
+    }
+}
+
+impl Coordinator {
+    /// Lets go of every device.
+    fn close_all(&self) {
+        let mut state = self.state();
+        state.known.values_mut().for_each(|k| *k = Known { path: k.path.clone(), ..Known::default() });
+        drop(state);
+        self.publish();
+    }
+}

@@ -1,0 +1,29 @@
+//! Membership and assembly: which members make the array, who is in sync, what changes that.
+//!
+//! Owns: creation, assembly, the coordinator (the only writer of superblocks), spares, the report.
+//! Callers may rely on: a membership change is durable on the survivors before anything that
+//! depends on it is answered.
+//! Must never: touch the bytes of a stripe.
+
+mod activity;
+mod assemble;
+mod coordinator;
+mod create;
+mod decide;
+mod facade;
+mod health;
+mod ledger;
+mod progress;
+mod report;
+mod request;
+mod resolve;
+mod transition;
+mod view;
+mod volume;
+
+pub use facade::Array;
+pub use progress::{Progress, TaskSwitch};
+pub use report::{
+    ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, TaskKind, TaskReport,
+};
+pub use request::{Applied, AssembleOptions, Candidate, CreateSpec, MemberRef, RebuildControl};

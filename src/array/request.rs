@@ -1,0 +1,119 @@
+//! What can be asked of an array.
+
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::geometry::Shape;
+use crate::member::{Backend, Opener};
+use crate::observe::Observer;
+use crate::units::{MemberId, Slot};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An opened, locked backing device that is, or is to become, a member.
+#[derive(Clone)]
+pub struct Candidate {
+    /// The path an admin knows it by.
+    pub path: String,
+    /// The device.
+    pub backend: Arc<dyn Backend>,
+}
+
+/// What to create.
+#[derive(Debug, Clone)]
+pub struct CreateSpec {
+    /// Name of the array, 1 to 64 bytes.
+    pub name: String,
+    /// k, m and chunk.
+    pub shape: Shape,
+    /// Volume size in bytes; the whole capacity if not given.
+    pub size_bytes: Option<u64>,
+}
+
+/// How to run an array.
+#[derive(Clone)]
+pub struct AssembleOptions {
+    /// Time, timers, random.
+    pub env: Env,
+    /// Finds members again.
+    pub opener: Arc<dyn Opener>,
+    /// Is told what happens.
+    pub observer: Arc<dyn Observer>,
+    /// Longest time one member operation may take before the member counts as failed.
+    pub member_deadline: Duration,
+    /// How often members are looked after (deleted, shrunk, returned?).
+    pub probe_interval: Duration,
+    /// Ceiling of rebuild and resync, in bytes per second of one member.
+    pub max_rebuild_rate: Option<u64>,
+    /// Start although data may be lost: unclean and degraded at once.
+    pub force: bool,
+}
+
+/// How an admin names a member: slot number, UUID or path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum MemberRef {
+    /// `3`
+    Slot(Slot),
+    /// `2f6f...`
+    Id(MemberId),
+    /// `/dev/sdb`
+    Path(String),
+}
+
+impl FromStr for MemberRef {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "an empty text names no member"));
+        }
+        if let Ok(slot) = text.parse::<u8>() {
+            return Ok(Self::Slot(Slot(slot)));
+        }
+        Ok(text.parse().map_or_else(|_| Self::Path(text.to_owned()), Self::Id))
+    }
+}
+
+impl fmt::Display for MemberRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(slot) => slot.fmt(f),
+            Self::Id(id) => id.fmt(f),
+            Self::Path(path) => f.write_str(path),
+        }
+    }
+}
+
+impl From<MemberRef> for String {
+    fn from(m: MemberRef) -> Self {
+        m.to_string()
+    }
+}
+
+impl TryFrom<String> for MemberRef {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+/// Outcome of an idempotent admin action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Applied {
+    /// It was done.
+    Done,
+    /// It was so already.
+    Already,
+}
+
+/// A change to how background work runs; `None` leaves a setting alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RebuildControl {
+    /// New ceiling in bytes per second; 0 removes the ceiling.
+    pub max_rate_bytes_per_s: Option<u64>,
+    /// Pause or resume.
+    pub paused: Option<bool>,
+}

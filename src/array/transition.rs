@@ -1,0 +1,201 @@
+//! The one place where a member's standing changes (pure).
+//!
+//! ```text
+//!                 attach                 target                    complete
+//!   (outside) ------------> Spare ------------------> Rebuilding ------------> InSync
+//!       |                     |                        ^   |                     |
+//!       |    target           | lose, detach     target|   | lose, detach        | lose
+//!       +---------------------|------------------------+   v                     v
+//!                             +----------------------> (outside) <------------ Faulty
+//!                                                              detach, or its slot is completed
+//! ```
+//!
+//! A slot has at most one owner (InSync or Faulty) and at most one member Rebuilding.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Entry, Membership, Role};
+use crate::geometry::Shape;
+use crate::units::{EventCount, MemberId, Slot};
+
+/// A change of membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The member missed a write or is gone.
+    Lose(MemberId),
+    /// A spare or a new member is to be filled for a slot.
+    Target(Slot, MemberId),
+    /// The slot's replacement holds everything and takes the slot over.
+    Complete(Slot),
+    /// A new spare.
+    Attach(MemberId),
+    /// A spare, a replacement being filled or a faulty member leaves.
+    Detach(MemberId),
+}
+
+/// Makes one change; refuses what the drawing lacks.
+pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
+    match change {
+        Change::Lose(id) => match role(m, id) {
+            Some(Role::InSync(slot)) => {
+                let at = m.event_count.next();
+                set(m, id, Role::Faulty(slot), at);
+                Ok(())
+            }
+            Some(Role::Rebuilding(_) | Role::Spare) => drop_entry(m, id),
+            Some(Role::Faulty(_)) | None => Err(refused("lose", id)),
+        },
+        Change::Target(slot, id) => {
+            if target(m, slot).is_some() || !matches!(role(m, id), None | Some(Role::Spare)) {
+                return Err(refused("target", id));
+            }
+            m.entries.retain(|e| e.member != id);
+            m.entries.push(entry(id, Role::Rebuilding(slot)));
+            Ok(())
+        }
+        Change::Complete(slot) => {
+            let id = target(m, slot).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidInput, "no replacement is being filled").slot(slot)
+            })?;
+            m.entries.retain(|e| e.member == id || owner(e) != Some(slot));
+            set(m, id, Role::InSync(slot), EventCount(0));
+            Ok(())
+        }
+        Change::Attach(id) => {
+            if role(m, id).is_some() {
+                return Err(refused("attach", id));
+            }
+            m.entries.push(entry(id, Role::Spare));
+            Ok(())
+        }
+        Change::Detach(id) => match role(m, id) {
+            Some(Role::Spare | Role::Rebuilding(_) | Role::Faulty(_)) => drop_entry(m, id),
+            Some(Role::InSync(_)) | None => Err(refused("detach", id)),
+        },
+    }
+}
+
+/// What a member is to the array.
+pub(super) fn role(m: &Membership, id: MemberId) -> Option<Role> {
+    m.entry(id).map(|e| e.role)
+}
+
+/// The member in sync in a slot.
+pub(super) fn in_sync(m: &Membership, slot: Slot) -> Option<MemberId> {
+    m.entries.iter().find(|e| e.role == Role::InSync(slot)).map(|e| e.member)
+}
+
+/// The member that owned the slot and was lost.
+pub(super) fn faulty(m: &Membership, slot: Slot) -> Option<MemberId> {
+    m.entries.iter().find(|e| e.role == Role::Faulty(slot)).map(|e| e.member)
+}
+
+/// The member being filled for a slot.
+pub(super) fn target(m: &Membership, slot: Slot) -> Option<MemberId> {
+    m.entries.iter().find(|e| e.role == Role::Rebuilding(slot)).map(|e| e.member)
+}
+
+/// The spares, in order.
+pub(super) fn spares(m: &Membership) -> Vec<MemberId> {
+    m.entries.iter().filter(|e| e.role == Role::Spare).map(|e| e.member).collect()
+}
+
+/// The slots without a member in sync.
+pub(super) fn lost(m: &Membership, shape: &Shape) -> Vec<Slot> {
+    shape.slots().filter(|s| in_sync(m, *s).is_none()).collect()
+}
+
+fn owner(e: &Entry) -> Option<Slot> {
+    match e.role {
+        Role::InSync(slot) | Role::Faulty(slot) => Some(slot),
+        Role::Rebuilding(_) | Role::Spare => None,
+    }
+}
+
+fn entry(member: MemberId, role: Role) -> Entry {
+    Entry { member, role, rebuilt: Vec::new(), lost_at: EventCount(0) }
+}
+
+fn set(m: &mut Membership, id: MemberId, role: Role, lost_at: EventCount) {
+    for e in m.entries.iter_mut().filter(|e| e.member == id) {
+        *e = Entry { lost_at, ..entry(id, role) };
+    }
+}
+
+fn drop_entry(m: &mut Membership, id: MemberId) -> Result<()> {
+    m.entries.retain(|e| e.member != id);
+    Ok(())
+}
+
+fn refused(verb: &str, id: MemberId) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("cannot {verb} member {id} in its present state"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Lineage;
+
+    fn id(n: u8) -> MemberId {
+        MemberId::from_bytes([n; 16])
+    }
+
+    fn membership(roles: &[Role]) -> Membership {
+        let entries = roles.iter().zip(1..).map(|(r, n)| entry(id(n), *r)).collect();
+        Membership {
+            event_count: EventCount(5),
+            lineage: Lineage::NIL,
+            previous: Vec::new(),
+            clean: true,
+            resync_from: None,
+            entries,
+        }
+    }
+
+    /// Every change on a member in every standing: what the drawing has is done, the rest refused.
+    #[test]
+    fn the_drawing_is_the_whole_truth() {
+        let s = Slot(0);
+        let standings = [Role::InSync(s), Role::Faulty(s), Role::Rebuilding(s), Role::Spare];
+        for standing in standings.map(Some).into_iter().chain([None]) {
+            let start = || membership(standing.as_slice());
+            let after = |change| {
+                let mut m = start();
+                apply(&mut m, change).map(|()| role(&m, id(1)))
+            };
+            let lose = match standing {
+                Some(Role::InSync(_)) => Some(Some(Role::Faulty(s))),
+                Some(Role::Rebuilding(_) | Role::Spare) => Some(None),
+                _ => None,
+            };
+            assert_eq!(after(Change::Lose(id(1))).ok(), lose, "{standing:?}");
+            let target = match standing {
+                Some(Role::Spare) | None => Some(Some(Role::Rebuilding(s))),
+                _ => None,
+            };
+            assert_eq!(after(Change::Target(s, id(1))).ok(), target, "{standing:?}");
+            let complete = match standing {
+                Some(Role::Rebuilding(_)) => Some(Some(Role::InSync(s))),
+                _ => None,
+            };
+            assert_eq!(after(Change::Complete(s)).ok(), complete, "{standing:?}");
+            let attach = standing.is_none().then_some(Some(Role::Spare));
+            assert_eq!(after(Change::Attach(id(1))).ok(), attach, "{standing:?}");
+            let detach = match standing {
+                Some(Role::InSync(_)) | None => None,
+                Some(_) => Some(None),
+            };
+            assert_eq!(after(Change::Detach(id(1))).ok(), detach, "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn a_completed_replacement_takes_the_slot_from_its_former_owner() {
+        let s = Slot(3);
+        for owner in [Role::InSync(s), Role::Faulty(s)] {
+            let mut m = membership(&[owner, Role::Rebuilding(s)]);
+            apply(&mut m, Change::Complete(s)).unwrap();
+            assert_eq!(in_sync(&m, s), Some(id(2)));
+            assert_eq!(m.entries.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the array says about itself.
+
+use super::coordinator::{Coordinator, Known, State};
+use super::transition as go;
+use super::{ArrayState, ErrorCounts, MemberReport, MemberState, Problem, Report, TaskReport};
+use crate::format::{Entry, Role};
+use crate::units::Slot;
+
+/// Builds the report; exports are for the daemon to fill in.
+pub(super) fn report(coordinator: &Coordinator, task: Option<TaskReport>, clean: bool) -> Report {
+    let state = coordinator.state();
+    let identity = &coordinator.identity;
+    let members = members(&state, identity.shape.slots());
+    let required = identity.areas.required_bytes();
+    let array_state = array_state(&state, coordinator);
+    let problems = problems(&state, coordinator, array_state, clean, task.is_some());
+    Report {
+        name: identity.name.clone(),
+        uuid: identity.array,
+        state: array_state,
+        clean,
+        data: u8::try_from(identity.shape.data()).unwrap_or(u8::MAX),
+        parity: u8::try_from(identity.shape.parity()).unwrap_or(u8::MAX),
+        chunk_bytes: identity.shape.chunk_bytes(),
+        size_bytes: identity.volume_bytes,
+        capacity_bytes: identity.areas.capacity_bytes(&identity.shape),
+        wasted_bytes: members.iter().map(|m| m.size_bytes.saturating_sub(required)).sum(),
+        event_count: state.membership.event_count,
+        members,
+        tasks: task.into_iter().collect(),
+        exports: Vec::new(),
+        problems,
+    }
+}
+
+fn array_state(state: &State, coordinator: &Coordinator) -> ArrayState {
+    let suspects = state.known.values().any(|k| k.suspect.is_some());
+    match go::lost(&state.membership, &coordinator.identity.shape).len() {
+        _ if suspects => ArrayState::Failed,
+        0 => ArrayState::Optimal,
+        n if n <= coordinator.identity.shape.parity() => ArrayState::Degraded,
+        _ => ArrayState::Failed,
+    }
+}
+
+fn members(state: &State, slots: impl Iterator<Item = Slot>) -> Vec<MemberReport> {
+    let mut rows = Vec::new();
+    for slot in slots {
+        let of_slot = state.membership.entries.iter().filter(|e| e.role.slot() == Some(slot));
+        let mut entries: Vec<&Entry> = of_slot.collect();
+        entries.sort_by_key(|e| matches!(e.role, Role::Rebuilding(_)));
+        if entries.is_empty() {
+            rows.push(empty(slot));
+        }
+        rows.extend(entries.into_iter().map(|e| row(state, e)));
+    }
+    let spares = state.membership.entries.iter().filter(|e| e.role == Role::Spare);
+    rows.extend(spares.map(|e| row(state, e)));
+    rows
+}
+
+fn row(state: &State, entry: &Entry) -> MemberReport {
+    let known: Known = state.known.get(&entry.member).cloned().unwrap_or_default();
+    let (member_state, reason) = match (entry.role, &known.suspect, &known.absent) {
+        (_, Some(why), _) => (MemberState::Suspect, Some(why.clone())),
+        (Role::InSync(_), None, _) => (MemberState::InSync, None),
+        (Role::Rebuilding(_), None, _) => (MemberState::Rebuilding, None),
+        (Role::Spare, None, _) => (MemberState::Spare, None),
+        (Role::Faulty(_), None, Some((state, why))) => (*state, Some(why.clone())),
+        (Role::Faulty(_), None, None) => (MemberState::Missing, Some("was not found at start".to_owned())),
+    };
+    let (read, write) = known.member.as_ref().map_or((0, 0), |m| m.errors());
+    MemberReport {
+        slot: entry.role.slot(),
+        path: known.path.clone(),
+        uuid: entry.member,
+        state: member_state,
+        errors: ErrorCounts { read, write, checksum: 0 },
+        size_bytes: known.member.as_ref().map_or(0, |m| m.size_bytes()),
+        reason,
+    }
+}
+
+/// A slot whose lost member was removed.
+fn empty(slot: Slot) -> MemberReport {
+    MemberReport {
+        slot: Some(slot),
+        path: String::new(),
+        uuid: crate::units::MemberId::NIL,
+        state: MemberState::Missing,
+        errors: ErrorCounts::default(),
+        size_bytes: 0,
+        reason: Some("was removed".to_owned()),
+    }
+}
+
+fn problems(
+    state: &State,
+    coordinator: &Coordinator,
+    array: ArrayState,
+    clean: bool,
+    working: bool,
+) -> Vec<Problem> {
+    let name = &coordinator.identity.name;
+    let parity = coordinator.identity.shape.parity();
+    let mut problems = Vec::new();
+    let suspects: Vec<&str> =
+        state.known.values().filter(|k| k.suspect.is_some()).map(|k| k.path.as_str()).collect();
+    if !suspects.is_empty() {
+        problems.push(Problem {
+            what: format!(
+                "More members fail than parity can replace. Writes are refused; what can still be read is \
+                 read. Waiting for {}.",
+                suspects.join(", ")
+            ),
+            action: Some("bring these members back: the array resumes by itself".to_owned()),
+        });
+    }
+    let lost = go::lost(&state.membership, &coordinator.identity.shape);
+    for slot in &lost {
+        let filling = go::target(&state.membership, *slot).is_some();
+        if filling && working {
+            continue;
+        }
+        let left = parity.saturating_sub(lost.len());
+        problems.push(Problem {
+            what: format!(
+                "Slot {slot} has lost its member; everything is readable, and {left} more may be lost."
+            ),
+            action: (!filling).then(|| format!("palisade replace {name} {slot} /path/to/new --wait")),
+        });
+    }
+    if array == ArrayState::Degraded && problems.is_empty() {
+        problems.push(Problem {
+            what: "The array is degraded and is being rebuilt.".to_owned(),
+            action: Some(format!("wait: palisade status {name} --watch")),
+        });
+    }
+    if !clean {
+        problems.push(Problem {
+            what: "The array was not stopped in order: all parity is recomputed, since blocks that were \
+                   being written may not match theirs."
+                .to_owned(),
+            action: lost.is_empty().then(|| format!("wait: palisade status {name} --watch")),
+        });
+    }
+    problems
+}
