@@ -1,0 +1,152 @@
+//! The end of a run: everything is repaired, then every byte and every parity is looked at.
+
+use super::world::{Check, World};
+use palisade::array::{ArrayState, MemberRef, RebuildControl};
+use palisade::codec::Codec;
+use palisade::format::{Areas, SUPERBLOCK_BYTES, Superblock, pick_newest};
+use palisade::member::SimDisk;
+use palisade::units::StripeIndex;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A member's disk and where its data lies.
+struct Shards {
+    disk: SimDisk,
+    areas: Areas,
+}
+
+impl World {
+    /// Mends everything, then checks the volume, the parity on the disks, and the volume again
+    /// with as many members missing as may be.
+    pub async fn finish(&mut self) -> Check {
+        self.note(|| "finish".into());
+        self.drain().await?;
+        self.heal_all();
+        self.mend_all().await?;
+        self.verify_volume("after everything was mended").await?;
+        let disks = self.slot_disks()?;
+        self.stop().await?;
+        self.verify_parity(&disks)?;
+        self.detach_some(self.shape.parity());
+        self.assemble(false)
+            .await
+            .map_err(|e| format!("does not start with m members missing: {}", e.report()))?;
+        self.verify_volume("with m members missing").await?;
+        self.stop().await
+    }
+
+    /// Replaces what is lost until the array is whole.
+    pub async fn mend_all(&mut self) -> Check {
+        let change = RebuildControl { max_rate_bytes_per_s: Some(0), paused: Some(false) };
+        self.running().array.control_rebuild(change);
+        for round in 0.. {
+            // What the array brings back or replaces by itself needs no help.
+            let mut rounds = 0;
+            let settled = |r: &palisade::array::Report| {
+                rounds += 1;
+                World::is_whole(r) || (rounds > 20 && r.tasks.is_empty() && r.state == ArrayState::Degraded)
+            };
+            self.wait_for("rebuild to end", settled).await?;
+            if World::is_whole(&self.report()) {
+                self.fragile = false;
+                return Ok(());
+            }
+            if round > 12 {
+                return Err(format!("not whole after {round} rounds of replacing; {}", self.describe()));
+            }
+            let Some(slot) = self.lost_slots().first().copied() else { continue };
+            self.replace(&MemberRef::Slot(slot)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the whole volume in pieces and checks every byte.
+    pub async fn verify_volume(&mut self, when: &str) -> Check {
+        let running = self.running();
+        let step = *self.random.pick(&[64 << 10, 256 << 10, 1 << 20]).unwrap();
+        let mut at = 0;
+        while at < self.volume_bytes {
+            let len = step.min(self.volume_bytes - at);
+            let (io, volume) = (std::rc::Rc::clone(&self.io), running.array.volume());
+            let read = running.process.call(async move { io.read(&*volume, at, len).await });
+            let read = palisade::env::deadline(&self.harness.env(), Duration::from_secs(60), read).await;
+            match read {
+                None => return Err(format!("read {at}+{len} hangs {when}; {}", self.describe())),
+                Some(Some(Err(e))) => return Err(format!("read {at}+{len} failed {when}: {}", e.report())),
+                Some(_) => {}
+            }
+            self.verdict().map_err(|e| format!("{e} ({when}; {})", self.describe()))?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// The disk in sync of every slot, with the layout its own superblock states.
+    fn slot_disks(&self) -> Check<Vec<Shards>> {
+        let report = self.report();
+        let mut disks = Vec::new();
+        for slot in self.shape.slots() {
+            let member = Self::in_sync(&report, slot).ok_or(format!("slot {slot} has nobody in sync"))?;
+            let disk = self.disks.get(&member.path).ok_or(format!("there is no disk {}", member.path))?;
+            let copies = Superblock::slot_offsets(disk.size_bytes());
+            let parsed =
+                copies.into_iter().map(|offset| Superblock::parse(&disk.peek(offset, SUPERBLOCK_BYTES)));
+            let superblock = pick_newest(parsed).map_err(|e| format!("{}: {}", member.path, e.report()))?;
+            if superblock.member != member.uuid || superblock.array != self.id {
+                return Err(format!("{} has the superblock of another member", member.path));
+            }
+            disks.push(Shards { disk, areas: superblock.areas });
+        }
+        Ok(disks)
+    }
+
+    /// Encodes the data on the disks anew and compares with the parity on the disks.
+    fn verify_parity(&self, disks: &[Shards]) -> Check {
+        let shape = self.shape;
+        let codec = Codec::new(shape.data(), shape.parity()).map_err(|e| e.report())?;
+        let chunk = usize::try_from(shape.chunk_bytes()).unwrap();
+        for stripe in (0..shape.stripes_for(self.volume_bytes)).map(StripeIndex) {
+            let shards: Vec<Vec<u8>> = (0..shape.width())
+                .map(|shard| {
+                    let Shards { disk, areas } = &disks[shape.slot_of(stripe, shard).index()];
+                    disk.peek(areas.data_offset + shape.chunk_offset(stripe), chunk)
+                })
+                .collect();
+            let (data, stored) = shards.split_at(shape.data());
+            let data: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
+            let mut parity = vec![vec![0; chunk]; shape.parity()];
+            let mut wanted: Vec<(usize, &mut [u8])> =
+                parity.iter_mut().enumerate().map(|(i, p)| (i, p.as_mut_slice())).collect();
+            codec.encode(&data, &mut wanted).map_err(|e| e.report())?;
+            for (i, (computed, stored)) in parity.iter().zip(stored).enumerate() {
+                if let Some(at) = computed.iter().zip(stored).position(|(a, b)| a != b) {
+                    return Err(format!("parity {i} of stripe {stripe} is wrong at byte {at} of its chunk"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up to `most` disks that hold a slot off the machine.
+    pub fn detach_some(&mut self, most: usize) {
+        let mut names = self.disks.names();
+        self.random.shuffle(&mut names);
+        for name in names.into_iter().take(most) {
+            if let Some(disk) = self.disks.detach(&name) {
+                self.note(|| format!("{name} is taken off"));
+                self.shelf.insert(name, disk);
+            }
+        }
+    }
+
+    /// Names of disks, permuted: members must be known by what is on them, not by their path.
+    pub fn permute_names(&mut self) {
+        let names = self.disks.names();
+        let mut disks: Vec<SimDisk> = names.iter().filter_map(|n| self.disks.detach(n)).collect();
+        self.random.shuffle(&mut disks);
+        let renamed: BTreeMap<_, _> = names.into_iter().zip(disks).collect();
+        for (name, disk) in &renamed {
+            self.disks.attach(name, disk);
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! What happens to the array during a run, besides requests.
+
+use super::world::{Check, Running, World};
+use palisade::array::{ArrayState, MemberRef, MemberReport, MemberState, RebuildControl, Report};
+use palisade::env::{Environment, deadline};
+use palisade::error::{Error, ErrorKind};
+use palisade::member::sim::{FaultPlan, Trouble};
+use palisade::units::MemberId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest an admin's command may take.
+const COMMAND: Duration = Duration::from_secs(60);
+
+impl World {
+    /// One step of a run.
+    pub async fn step(&mut self) -> Check {
+        let scenario = self.scenario;
+        match self.random.below(100) {
+            0..15 if scenario.loses_members() => self.lose_a_member().await?,
+            15..30 if scenario.loses_members() => self.mend_something().await?,
+            30..35 if scenario.loses_members() => self.change_rebuild(),
+            35..45 if scenario.restarts() => self.restart().await?,
+            45..55 if scenario.crashes() => self.crash_and_recover().await?,
+            55..62 if scenario == super::Scenario::Beyond => self.lose_too_many().await?,
+            62..66 => self.verify_volume("in between").await?,
+            _ => {
+                self.start_burst(12);
+                if self.random.chance(300) {
+                    self.pause(Duration::from_millis(800)).await;
+                }
+            }
+        }
+        self.drain().await?;
+        self.settle().await
+    }
+
+    /// Something goes wrong with a member while requests are under way.
+    async fn lose_a_member(&mut self) -> Check {
+        self.start_burst(10);
+        self.pause(Duration::from_millis(3)).await;
+        if self.budget() == 0 {
+            return Ok(());
+        }
+        let healthy = self.healthy();
+        let Some(victim) = self.random.pick(&healthy).cloned() else { return Ok(()) };
+        let kind = self.random.below(9);
+        if kind == 8 {
+            return self.admin_fail(&victim).await;
+        }
+        self.fault(&victim.path, kind);
+        // Now and then as many at once as may be.
+        while self.random.chance(400) && self.budget() > 0 {
+            let healthy = self.healthy();
+            let Some(next) = self.random.pick(&healthy).map(|m| m.path.clone()) else { break };
+            let kind = self.random.below(8);
+            self.fault(&next, kind);
+        }
+        self.start_burst(10);
+        self.pause(Duration::from_secs(2)).await;
+        Ok(())
+    }
+
+    fn fault(&mut self, path: &str, kind: u64) {
+        let Some(disk) = self.disks.get(path) else { return };
+        self.note(|| format!("fault {kind} on {path}"));
+        self.faulted.insert(path.to_owned());
+        self.stats.faults += 1;
+        match kind {
+            0 => disk.vanish(),
+            1 => disk.hang(),
+            2 => disk.fail_writes(Trouble::Always),
+            3 => {
+                disk.fail_reads(Trouble::Always);
+                disk.fail_writes(Trouble::Always);
+                disk.fail_flushes(Trouble::Always);
+            }
+            4 => disk.fail_flushes(Trouble::Next(1)),
+            9 => {
+                disk.fail_reads(Trouble::Always);
+                disk.fail_writes(Trouble::Always);
+            }
+            5 => disk.fail_reads(Trouble::Always),
+            6 => {
+                let offset = self.random.below(disk.size_bytes() / 2) / 4096 * 4096 + disk.size_bytes() / 2;
+                disk.spoil(offset, 4096 * 200);
+                disk.set_plan(FaultPlan { latent_sector: 50_000, ..FaultPlan::default() });
+            }
+            _ => disk.set_plan(FaultPlan {
+                transient_read_error: 20_000,
+                write_error: 3_000,
+                slow: 20_000,
+                hang: 3_000,
+                hang_time: Duration::from_secs(30),
+                ..FaultPlan::default()
+            }),
+        }
+    }
+
+    async fn admin_fail(&mut self, victim: &MemberReport) -> Check {
+        let Some(slot) = victim.slot else { return Ok(()) };
+        let references =
+            [MemberRef::Slot(slot), MemberRef::Id(victim.uuid), MemberRef::Path(victim.path.clone())];
+        let reference = self.random.pick(&references).cloned().unwrap();
+        self.note(|| format!("admin fails {reference}"));
+        let array = Arc::clone(&self.running().array);
+        self.command("fail", async move { array.fail(&reference).await }).await?.map_err(|e| e.report())?;
+        let state = self.report().members.into_iter().find(|m| m.uuid == victim.uuid).map(|m| m.state);
+        if matches!(state, Some(MemberState::InSync | MemberState::Suspect)) {
+            return Err(format!("{} is {state:?} after it was failed", victim.path));
+        }
+        Ok(())
+    }
+
+    /// Runs an admin's command in the array's process, within a time.
+    async fn command<T: 'static>(
+        &self,
+        name: &str,
+        future: impl Future<Output = Result<T, Error>> + 'static,
+    ) -> Check<Result<T, Error>> {
+        let call = self.running().process.call(future);
+        match deadline(&self.harness.env(), COMMAND, call).await {
+            Some(Some(result)) => Ok(result),
+            Some(None) => Err(format!("the process died during {name}")),
+            None => Err(format!("{name} hangs; {}", self.describe())),
+        }
+    }
+
+    /// Replaces a member by a new disk.
+    pub async fn replace(&mut self, old: &MemberRef) -> Check<MemberId> {
+        let Running { process, array } = self.running();
+        let name = self.new_disk();
+        self.note(|| format!("replace {old} by {name}"));
+        let candidate = self.open(&process, &name).await.map_err(|e| e.report())?;
+        let old = old.clone();
+        let result = self.command("replace", async move { array.replace(&old, candidate).await }).await?;
+        if let Err(e) = &result {
+            self.note(|| format!("replace refused: {}", e.report()));
+            self.disks.detach(&name);
+        } else {
+            self.stats.replacements += 1;
+        }
+        result.map_err(|e| format!("replace failed: {}; {}", e.report(), self.describe()))
+    }
+
+    async fn mend_something(&mut self) -> Check {
+        self.start_burst(6);
+        match self.random.below(10) {
+            0..5 => {
+                let slots = self.lost_slots();
+                let rebuilding = self.report().tasks.iter().any(|t| !t.slots.is_empty());
+                if let (Some(slot), false) = (self.random.pick(&slots).copied(), rebuilding) {
+                    self.wait_until_noticed(slot).await;
+                    self.try_replace(&MemberRef::Slot(slot)).await?;
+                }
+            }
+            5..7 => self.add_spare().await?,
+            7 => {
+                let healthy = self.healthy();
+                if let Some(slot) = self.random.pick(&healthy).and_then(|m| m.slot) {
+                    self.try_replace(&MemberRef::Slot(slot)).await?;
+                }
+            }
+            8 => self.remove_something().await?,
+            _ => {
+                let limit = Duration::from_secs(self.random.below(30));
+                self.pause(limit + Duration::from_micros(1)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// A replacement may be refused, for instance because one is under way; with a reason.
+    async fn try_replace(&mut self, old: &MemberRef) -> Check {
+        let Err(text) = self.replace(old).await else { return Ok(()) };
+        if text.starts_with("replace failed") { Ok(()) } else { Err(text) }
+    }
+
+    async fn wait_until_noticed(&mut self, slot: palisade::units::Slot) {
+        for _ in 0..20 {
+            if Self::in_sync(&self.report(), slot).is_none() {
+                return;
+            }
+            self.pause(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn add_spare(&mut self) -> Check {
+        let spares = self.report().members.iter().filter(|m| m.state == MemberState::Spare).count();
+        if spares >= 2 {
+            return Ok(());
+        }
+        let Running { process, array } = self.running();
+        let name = self.new_disk();
+        self.note(|| format!("add {name}"));
+        let candidate = self.open(&process, &name).await.map_err(|e| e.report())?;
+        let added = self.command("add", async move { array.add(candidate).await }).await?;
+        if let Err(e) = added {
+            self.note(|| format!("add refused: {}", e.report()));
+            self.disks.detach(&name);
+            // A failed member may make the array busy with itself; a healthy array takes spares.
+            if self.lost_slots().is_empty() {
+                return Err(format!("add failed: {}", e.report()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_something(&mut self) -> Check {
+        let members = self.report().members;
+        let Some(member) = self.random.pick(&members).cloned() else { return Ok(()) };
+        let needed = matches!(member.state, MemberState::InSync | MemberState::Suspect);
+        let array = Arc::clone(&self.running().array);
+        self.note(|| format!("remove {} ({:?})", member.path, member.state));
+        let reference = MemberRef::Id(member.uuid);
+        let removed = self.command("remove", async move { array.remove(&reference).await }).await?;
+        match removed {
+            Ok(_) if needed => Err(format!("{} was removed although in sync", member.path)),
+            Ok(_) => {
+                self.disks.detach(&member.path);
+                Ok(())
+            }
+            Err(e) => {
+                self.note(|| format!("remove refused: {}", e.report()));
+                Ok(())
+            }
+        }
+    }
+
+    fn change_rebuild(&mut self) {
+        let change = RebuildControl {
+            max_rate_bytes_per_s: self
+                .random
+                .pick(&[None, Some(0), Some(256 << 10), Some(8 << 20)])
+                .copied()
+                .unwrap(),
+            paused: self.random.pick(&[None, Some(true), Some(false), Some(false)]).copied().unwrap(),
+        };
+        self.note(|| format!("{change:?}"));
+        self.running().array.control_rebuild(change);
+    }
+
+    /// Faults the array took note of are no longer the harness's; soft ones end here.
+    async fn settle(&mut self) -> Check {
+        let report = self.report();
+        let in_sync =
+            |path: &String| report.members.iter().any(|m| m.path == *path && m.state == MemberState::InSync);
+        self.faulted.retain(&in_sync);
+        if self.faulted.is_empty() {
+            return Ok(());
+        }
+        let gone: Vec<String> = self
+            .faulted
+            .iter()
+            .filter(|p| self.disks.get(p).is_some_and(|d| !d.is_present()))
+            .cloned()
+            .collect();
+        if self.random.chance(700) {
+            for path in self.faulted.iter().filter(|p| !gone.contains(p)) {
+                self.note(|| format!("{path} is healed"));
+                self.disks.get(path).inspect(palisade::member::SimDisk::heal);
+            }
+            // Time for a member that is about to be marked faulty.
+            self.harness.sleep(Duration::from_secs(5)).await;
+            self.drain().await?;
+            let report = self.report();
+            let in_sync = |path: &String| {
+                report.members.iter().any(|m| m.path == *path && m.state == MemberState::InSync)
+            };
+            if let Some(path) = gone.iter().find(|p| in_sync(p)) {
+                return Err(format!("{path} vanished 5 s ago and is still in sync; {}", self.describe()));
+            }
+            self.faulted.clear();
+        }
+        Ok(())
+    }
+
+    /// The process is killed or the power fails, anywhere between two steps of a request.
+    async fn crash_and_recover(&mut self) -> Check {
+        let degraded_allowed = self.scenario.crashes_degraded();
+        if !(degraded_allowed || self.lost_slots().is_empty() && self.report().clean) {
+            return Ok(());
+        }
+        if self.random.chance(700) {
+            self.start_burst(12);
+        }
+        self.pause(Duration::from_millis(6)).await;
+        if degraded_allowed && self.random.chance(200) && self.budget() > 0 {
+            let healthy = self.healthy();
+            let victim = self.random.pick(&healthy).unwrap().path.clone();
+            let kind = self.random.below(6);
+            self.fault(&victim, kind);
+            self.pause(Duration::from_millis(1500)).await;
+        }
+        let degraded = !self.lost_slots().is_empty();
+        let was_clean = self.report().clean;
+        self.verdict()?;
+        let power_cut = self.random.chance(500);
+        let at_risk = self.crash(power_cut);
+        self.heal_all();
+        let mut missing = 0;
+        if degraded_allowed && !degraded && was_clean && self.random.chance(300) {
+            missing = self.random.between(1, self.shape.parity() as u64);
+            self.detach_some(usize::try_from(missing).unwrap());
+        }
+        let started = self.assemble(false).await;
+        match started {
+            Ok(()) => {}
+            Err(e) if !(degraded || missing > 0 || self.fragile) => {
+                return Err(format!("a healthy array does not start after a crash: {}", e.report()));
+            }
+            Err(e) => self.start_by_force(&e, &at_risk).await?,
+        }
+        if self.fragile {
+            self.mend_all().await?;
+        } else {
+            // With a slot lost parity stays as it is until that is filled.
+            let settled = |r: &Report| r.clean || r.state == ArrayState::Degraded;
+            self.wait_for("parity to be consistent after a crash", settled).await?;
+        }
+        self.verify_volume("after a crash").await
+    }
+
+    /// Unclean and degraded at once: what was being written is lost, nothing else may be.
+    async fn start_by_force(&mut self, refused: &Error, at_risk: &std::collections::BTreeSet<u64>) -> Check {
+        let hint = refused.next_step().unwrap_or("");
+        if !matches!(refused.kind(), ErrorKind::Failed | ErrorKind::Stale) || !hint.contains("--force") {
+            return Err(format!("refused without a way out: {} (hint: {hint})", refused.report()));
+        }
+        self.stats.forced += 1;
+        self.fragile = true;
+        self.note(|| format!("started by force, stripes at risk: {at_risk:?}"));
+        self.io.model.borrow_mut().forget(at_risk, self.io.stripe_bytes);
+        self.assemble(true).await.map_err(|e| format!("does not start by force: {}", e.report()))
+    }
+
+    /// More members go than parity can replace; then they come back (P9).
+    async fn lose_too_many(&mut self) -> Check {
+        self.drain().await?;
+        self.mend_all().await?;
+        self.io.errors_allowed.set(true);
+        let mut healthy = self.healthy();
+        self.random.shuffle(&mut healthy);
+        let parity = self.shape.parity();
+        let count = parity + 1 + self.random.index(self.shape.width() - parity);
+        let writing = self.random.chance(500);
+        self.io.errors_tear.set(writing);
+        for victim in healthy.into_iter().take(count) {
+            // Not a failed flush: what that loses on a member nobody can stand in for is lost.
+            // Failing writes are not noticed before somebody writes.
+            let kinds: &[u64] = if writing { &[0, 1, 2, 9] } else { &[0, 1, 9] };
+            let kind = *self.random.pick(kinds).unwrap();
+            self.fault(&victim.path, kind);
+            if writing {
+                self.start_burst(5);
+            }
+            self.pause(Duration::from_secs(4)).await;
+        }
+        self.stats.beyond += 1;
+        self.start_burst(8);
+        self.pause(Duration::from_secs(3)).await;
+        self.drain().await?;
+        self.note(|| self.describe());
+        self.heal_all();
+        self.wait_for("the members to be taken back", |r| r.state != ArrayState::Failed).await?;
+        self.drain().await?;
+        self.harness.sleep(Duration::from_secs(5)).await;
+        self.io.errors_allowed.set(false);
+        self.io.errors_tear.set(false);
+        self.mend_all().await?;
+        self.verify_volume("after the members came back").await
+    }
+}

@@ -1,0 +1,23 @@
+//! The simulation of a whole array: a seed decides the shape, the requests, the faults and their
+//! order; a model says what every read may answer. `tests/simulation.rs` runs a fixed list of
+//! seeds, `tools/simulate.rs` runs seeds for as long as one likes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code: a broken harness should stop at once"
+)]
+
+mod check;
+mod incidents;
+mod io;
+mod model;
+mod restarts;
+mod run;
+mod scenario;
+mod start;
+mod world;
+
+#[allow(unused_imports, reason = "the test and the tool each need some")]
+pub use run::{Failure, RunOptions, Stats, run_seed};
+pub use scenario::Scenario;

@@ -1,0 +1,550 @@
+//! What a read of the volume may answer.
+//!
+//! Every 4 KiB block has a base (what is known durable) and layers on top: one for each write that
+//! is under way, not known durable, or of unknown outcome. A tick counts events. A layer with
+//! ticks `(start, end)` is *displaced* for a reader once a definite layer over the same bytes began
+//! after its end and ended before the reader began. A byte may be any value not displaced:
+//!
+//! ```text
+//!   write A   |-------|
+//!   write B        |-------|                 A and B overlap: either may win
+//!   write C                     |----|       displaces both
+//!   read                    |-----------|    may answer A, B or C; neither base
+//! ```
+//!
+//! - A crash makes writes under way indefinite: they may or may not have happened, and displace
+//!   nothing. A power cut makes every answered write indefinite that is not durable.
+//! - A read that finds one of several possible values, with no write under way, settles it.
+//! - A discard is indefinite from the start: each byte reads as before or as zero.
+
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+
+const BLOCK: u64 = 4096;
+const BLOCK_LEN: usize = 4096;
+const NEVER: u64 = u64::MAX;
+
+/// The number of a change, for its end and for messages.
+pub type ChangeId = u32;
+
+#[derive(Clone)]
+struct Layer {
+    id: ChangeId,
+    start: u64,
+    end: u64,
+    durable: bool,
+    definite: bool,
+    from: usize,
+    to: usize,
+    /// Bytes of `from..to`; zeroes if none.
+    data: Option<Bytes>,
+}
+
+#[derive(Default)]
+struct Block {
+    /// Zeroes if none.
+    base: Option<Box<[u8; BLOCK_LEN]>>,
+    /// Anything may be read until it is overwritten: the write hole, opened by force.
+    unknown: bool,
+    layers: Vec<Layer>,
+}
+
+/// How a change ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Answered.
+    Done,
+    /// Answered and durable.
+    Durable,
+    /// Answered with an error: happened or not.
+    Failed,
+}
+
+/// The model of a volume.
+pub struct Model {
+    blocks: Vec<Block>,
+    tick: u64,
+    next_id: ChangeId,
+    under_way: BTreeMap<ChangeId, Vec<usize>>,
+    /// Ticks of the reads under way: what they may still answer is not forgotten.
+    readers: BTreeSet<u64>,
+}
+
+impl Layer {
+    fn touches(&self, from: usize, to: usize) -> bool {
+        self.from < to && from < self.to
+    }
+
+    fn byte(&self, at: usize) -> u8 {
+        self.data.as_ref().map_or(0, |d| d[at - self.from])
+    }
+}
+
+impl Model {
+    pub fn new(volume_bytes: u64) -> Self {
+        let blocks = (0..volume_bytes / BLOCK).map(|_| Block::default()).collect();
+        Self { blocks, tick: 1, next_id: 1, under_way: BTreeMap::new(), readers: BTreeSet::new() }
+    }
+
+    /// A read begins; [`Self::end_read`] must follow, whatever it answers.
+    pub fn begin_read(&mut self) -> u64 {
+        let tick = self.tick();
+        self.readers.insert(tick);
+        tick
+    }
+
+    pub fn end_read(&mut self, tick: u64) {
+        self.readers.remove(&tick);
+    }
+
+    fn horizon(&self) -> u64 {
+        self.readers.first().copied().unwrap_or(NEVER)
+    }
+
+    pub fn tick(&mut self) -> u64 {
+        self.tick += 1;
+        self.tick
+    }
+
+    pub fn next_id(&self) -> ChangeId {
+        self.next_id
+    }
+
+    /// A write of `data`, or of zeroes; a discard is an indefinite write of zeroes.
+    pub fn begin(&mut self, offset: u64, len: u64, data: Option<&Bytes>, discard: bool) -> ChangeId {
+        let id = self.next_id;
+        self.next_id += 1;
+        let start = self.tick();
+        let mut touched = Vec::new();
+        for (index, from, to, at) in parts(offset, len) {
+            let data = data.map(|d| d.slice(at..at + (to - from)));
+            let definite = !discard;
+            let layer = Layer { id, start, end: NEVER, durable: false, definite, from, to, data };
+            self.blocks[index].layers.push(layer);
+            touched.push(index);
+        }
+        self.under_way.insert(id, touched);
+        id
+    }
+
+    pub fn end(&mut self, id: ChangeId, ending: Ending) {
+        let end = self.tick();
+        let horizon = self.horizon();
+        for index in self.under_way.remove(&id).unwrap() {
+            let block = &mut self.blocks[index];
+            let layer = block.layers.iter_mut().find(|l| l.id == id).unwrap();
+            layer.end = end;
+            layer.durable = ending == Ending::Durable;
+            layer.definite &= ending != Ending::Failed;
+            block.prune(horizon);
+        }
+    }
+
+    /// A flush that began at `tick` was answered.
+    pub fn flushed(&mut self, tick: u64) {
+        let horizon = self.horizon();
+        for block in &mut self.blocks {
+            if block.layers.is_empty() {
+                continue;
+            }
+            block.layers.iter_mut().filter(|l| l.end < tick).for_each(|l| l.durable = true);
+            block.prune(horizon);
+        }
+    }
+
+    /// The process was killed, and with `power_cut` the caches are gone too.
+    pub fn crash(&mut self, power_cut: bool) {
+        let now = self.tick();
+        self.under_way.clear();
+        self.readers.clear();
+        for layer in self.blocks.iter_mut().flat_map(|b| &mut b.layers) {
+            if layer.end == NEVER {
+                layer.end = now;
+                layer.definite = false;
+            }
+            if power_cut && !layer.durable {
+                layer.definite = false;
+            }
+        }
+        self.tick();
+    }
+
+    /// Stripes with a change under way, or (for a power cut) one not known durable.
+    pub fn at_risk(&self, power_cut: bool, stripe_bytes: u64) -> BTreeSet<u64> {
+        self.stripes_with(stripe_bytes, |l| l.end == NEVER || (power_cut && !l.durable))
+    }
+
+    /// The stripes a change under way touches.
+    pub fn stripes_of(&self, id: ChangeId, stripe_bytes: u64) -> BTreeSet<u64> {
+        self.stripes_with(stripe_bytes, |l| l.id == id)
+    }
+
+    fn stripes_with(&self, stripe_bytes: u64, is: impl Fn(&Layer) -> bool) -> BTreeSet<u64> {
+        let blocks = self.blocks.iter().enumerate().filter(|(_, b)| b.layers.iter().any(&is));
+        blocks
+            .flat_map(|(index, _)| {
+                let start = index as u64 * BLOCK;
+                start / stripe_bytes..=(start + BLOCK - 1) / stripe_bytes
+            })
+            .collect()
+    }
+
+    /// Nothing is promised any more about these stripes.
+    pub fn forget(&mut self, stripes: &BTreeSet<u64>, stripe_bytes: u64) {
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            if stripes.contains(&(index as u64 * BLOCK / stripe_bytes)) {
+                block.unknown = true;
+                block.layers.retain(|l| l.end == NEVER);
+            }
+        }
+    }
+
+    /// Checks what a read that began at `tick` answered.
+    pub fn check(&mut self, tick: u64, offset: u64, answer: &[u8]) -> Result<(), String> {
+        let now = self.tick();
+        for (index, from, to, at) in parts(offset, answer.len() as u64) {
+            let found = &answer[at..at + (to - from)];
+            self.blocks[index].check(tick, now, from, found).map_err(|(at, why)| {
+                let at_volume = index as u64 * BLOCK + at as u64;
+                format!("at volume byte {at_volume} (block {index}): {why}")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Block {
+    /// Drops layers that can never show again and folds what is settled into the base.
+    fn prune(&mut self, horizon: u64) {
+        let layers = &self.layers;
+        let hidden = |w: &Layer| {
+            layers.iter().any(|x| {
+                x.durable
+                    && x.definite
+                    && x.start > w.end
+                    && x.end < horizon
+                    && x.from <= w.from
+                    && x.to >= w.to
+            })
+        };
+        let keep: Vec<bool> = layers.iter().map(|w| !hidden(w)).collect();
+        let mut keep = keep.into_iter();
+        self.layers.retain(|_| keep.next().unwrap());
+        loop {
+            let others = |me: usize| self.layers.iter().enumerate().filter(move |(i, _)| *i != me);
+            let settled = |(me, w): (usize, &Layer)| {
+                let first = !others(me).any(|(_, x)| x.touches(w.from, w.to) && x.start < w.end);
+                (w.durable && w.definite && w.end < horizon && first).then_some(me)
+            };
+            let Some(index) = self.layers.iter().enumerate().find_map(settled) else { return };
+            let w = self.layers.remove(index);
+            let base = self.base.get_or_insert_with(|| Box::new([0; BLOCK_LEN]));
+            match &w.data {
+                Some(data) => base[w.from..w.to].copy_from_slice(data),
+                None => base[w.from..w.to].fill(0),
+            }
+            if w.to - w.from == BLOCK_LEN {
+                self.unknown = false;
+            }
+        }
+    }
+
+    fn check(&mut self, start: u64, now: u64, from: usize, found: &[u8]) -> Result<(), (usize, String)> {
+        let to = from + found.len();
+        let mut cuts: Vec<usize> = self.layers.iter().flat_map(|l| [l.from, l.to]).collect();
+        cuts.extend([from, to]);
+        cuts.retain(|c| (from..=to).contains(c));
+        cuts.sort_unstable();
+        cuts.dedup();
+        let mut settled = Vec::new();
+        for pair in cuts.windows(2) {
+            let (a, b) = (pair[0], pair[1]);
+            let part = &found[a - from..b - from];
+            let relevant: Vec<&Layer> = self.layers.iter().filter(|l| l.touches(a, b)).collect();
+            let displaced = |end: u64| relevant.iter().any(|x| x.definite && x.start > end && x.end < start);
+            let possible: Vec<&Layer> = relevant.iter().copied().filter(|w| !displaced(w.end)).collect();
+            let base_possible = !displaced(0);
+            if self.unknown && base_possible {
+                continue;
+            }
+            for (i, byte) in part.iter().enumerate() {
+                let at = a + i;
+                let base = || self.base.as_ref().map_or(0, |d| d[at]);
+                if !(base_possible && base() == *byte || possible.iter().any(|w| w.byte(at) == *byte)) {
+                    let unit = (at / 16 * 16).max(from);
+                    let why = self.explain(unit, &found[unit - from..], &possible, base_possible);
+                    return Err((at, why));
+                }
+            }
+            let quiet = relevant.iter().all(|l| l.end < start);
+            if quiet && possible.len() + usize::from(base_possible) > 1 {
+                settled.push((a, b, Bytes::copy_from_slice(part)));
+            }
+        }
+        for (from, to, data) in settled {
+            // Number 0: no change of ours, what a reader saw.
+            let data = Some(data);
+            self.layers.push(Layer {
+                id: 0,
+                start: now,
+                end: now,
+                durable: false,
+                definite: true,
+                from,
+                to,
+                data,
+            });
+        }
+        Ok(())
+    }
+
+    fn explain(&self, at: usize, found: &[u8], possible: &[&Layer], base: bool) -> String {
+        let allowed: Vec<String> = possible
+            .iter()
+            .map(|w| format!("change {}{}", w.id, if w.definite { "" } else { " (may or may not be)" }))
+            .chain(base.then(|| match &self.base {
+                None => "never written: zero".to_owned(),
+                Some(b) => format!("durable value ({})", describe(&b[at..])),
+            }))
+            .collect();
+        format!("found {}; allowed: {}", describe(found), allowed.join(", "))
+    }
+}
+
+/// `(block, from, to, offset in the range)` of every block in a range.
+fn parts(offset: u64, len: u64) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done >= len {
+            return None;
+        }
+        let at = offset + done;
+        let from = at % BLOCK;
+        let to = (from + len - done).min(BLOCK);
+        let part = (at / BLOCK, from, to, done);
+        done += to - from;
+        let narrow = |x: u64| usize::try_from(x).unwrap();
+        Some((narrow(part.0), narrow(part.1), narrow(part.2), narrow(part.3)))
+    })
+}
+
+/// Bytes that say which change wrote them where, in every 16-byte unit of the volume:
+/// 4 bytes change, 4 bytes unit, 8 bytes hash of both.
+pub fn content(id: ChangeId, offset: u64, len: u64) -> Vec<u8> {
+    let first = offset / 16;
+    let units = (offset + len).div_ceil(16) - first;
+    let mut bytes: Vec<u8> = (first..first + units).flat_map(|unit| unit_bytes(id, unit)).collect();
+    bytes.drain(..usize::try_from(offset % 16).unwrap());
+    bytes.truncate(usize::try_from(len).unwrap());
+    bytes
+}
+
+fn unit_bytes(id: ChangeId, unit: u64) -> [u8; 16] {
+    let unit32 = u32::try_from(unit).unwrap();
+    let mut hash = (u64::from(id) << 32 | u64::from(unit32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&id.to_le_bytes());
+    bytes[4..8].copy_from_slice(&unit32.to_le_bytes());
+    bytes[8..].copy_from_slice(&hash.to_le_bytes());
+    bytes
+}
+
+/// Says whose bytes these are, if they begin a unit of [`content`] somewhere near.
+fn describe(bytes: &[u8]) -> String {
+    let short = &bytes[..bytes.len().min(8)];
+    if bytes.iter().take(16).all(|b| *b == 0) {
+        return "zeroes".into();
+    }
+    for skip in 0..16.min(bytes.len()) {
+        let Some(unit) = bytes.get(skip..skip + 16) else { break };
+        let id = u32::from_le_bytes(unit[..4].try_into().unwrap());
+        let number = u32::from_le_bytes(unit[4..8].try_into().unwrap());
+        if unit == unit_bytes(id, u64::from(number)) {
+            let home = u64::from(number) * 16;
+            return format!("bytes of change {id} meant for volume byte {home} (seen {skip} bytes on)");
+        }
+    }
+    format!("{short:02x?}, which nobody wrote")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(model: &mut Model, byte: u8, ending: Ending) -> ChangeId {
+        let data = Bytes::from(vec![byte; 4096]);
+        let id = model.begin(0, 4096, Some(&data), false);
+        model.end(id, ending);
+        id
+    }
+
+    /// Which of the bytes 0..10 the first block may hold now; looks at a copy.
+    fn possible(model: &Model) -> Vec<u8> {
+        let fits = |byte: &u8| {
+            let blocks = vec![Block {
+                base: model.blocks[0].base.clone(),
+                unknown: model.blocks[0].unknown,
+                layers: model.blocks[0].layers.clone(),
+            }];
+            let mut copy = Model {
+                blocks,
+                tick: model.tick,
+                next_id: 0,
+                under_way: BTreeMap::new(),
+                readers: BTreeSet::new(),
+            };
+            let tick = copy.tick();
+            copy.check(tick, 0, &[*byte; 4096]).is_ok()
+        };
+        (0..10).filter(fits).collect()
+    }
+
+    fn flush(model: &mut Model) {
+        let tick = model.tick();
+        model.flushed(tick);
+    }
+
+    #[test]
+    fn the_last_answered_write_is_read_and_nothing_else() {
+        let mut model = Model::new(4096);
+        assert_eq!(possible(&model), [0]);
+        write(&mut model, 1, Ending::Done);
+        write(&mut model, 2, Ending::Done);
+        assert_eq!(possible(&model), [2]);
+        flush(&mut model);
+        assert!(model.blocks[0].layers.is_empty(), "what is settled is folded");
+        assert_eq!(possible(&model), [2]);
+    }
+
+    #[test]
+    fn writes_that_overlap_in_time_leave_either_until_a_read_settles_it() {
+        let mut model = Model::new(4096);
+        let data = |byte| Bytes::from(vec![byte; 4096]);
+        let a = model.begin(0, 4096, Some(&data(1)), false);
+        let b = model.begin(0, 4096, Some(&data(2)), false);
+        assert_eq!(possible(&model), [0, 1, 2]);
+        model.end(a, Ending::Done);
+        assert_eq!(possible(&model), [1, 2]);
+        model.end(b, Ending::Done);
+        assert_eq!(possible(&model), [1, 2]);
+        let tick = model.tick();
+        model.check(tick, 0, &[1; 4096]).unwrap();
+        assert_eq!(possible(&model), [1]);
+    }
+
+    #[test]
+    fn a_read_that_began_before_a_write_ended_may_answer_either() {
+        let mut model = Model::new(4096);
+        let tick = model.tick();
+        write(&mut model, 1, Ending::Done);
+        model.check(tick, 0, &[0; 4096]).unwrap();
+        model.check(tick, 0, &[1; 4096]).unwrap();
+        let tick = model.tick();
+        assert!(model.check(tick, 0, &[0; 4096]).is_err());
+    }
+
+    #[test]
+    fn a_durable_write_during_a_read_does_not_make_the_model_forget() {
+        let mut model = Model::new(4096);
+        let tick = model.begin_read();
+        write(&mut model, 1, Ending::Durable);
+        model.check(tick, 0, &[0; 4096]).unwrap();
+        model.end_read(tick);
+        assert_eq!(possible(&model), [1]);
+        write(&mut model, 2, Ending::Durable);
+        assert!(model.blocks[0].layers.is_empty());
+    }
+
+    #[test]
+    fn a_kill_keeps_what_was_answered_and_a_power_cut_what_was_durable() {
+        for (power_cut, expected) in [(false, vec![3, 4]), (true, vec![2, 3, 4])] {
+            let mut model = Model::new(4096);
+            write(&mut model, 1, Ending::Done);
+            write(&mut model, 2, Ending::Done);
+            flush(&mut model);
+            write(&mut model, 3, Ending::Done);
+            model.begin(0, 4096, Some(&Bytes::from(vec![4; 4096])), false);
+            assert_eq!(model.at_risk(false, 65536).len(), 1);
+            model.crash(power_cut);
+            assert_eq!(possible(&model), expected);
+            let settled = *expected.last().unwrap();
+            let tick = model.tick();
+            model.check(tick, 0, &[settled; 4096]).unwrap();
+            assert_eq!(possible(&model), [settled]);
+            flush(&mut model);
+            model.crash(true);
+            assert_eq!(possible(&model), [settled], "settled and flushed");
+        }
+    }
+
+    #[test]
+    fn a_durable_write_survives_a_power_cut_without_a_flush() {
+        let mut model = Model::new(4096);
+        write(&mut model, 1, Ending::Done);
+        write(&mut model, 2, Ending::Durable);
+        assert!(model.at_risk(true, 65536).is_empty());
+        model.crash(true);
+        assert_eq!(possible(&model), [2]);
+    }
+
+    #[test]
+    fn a_failed_write_may_have_happened_until_a_later_one_covers_it() {
+        let mut model = Model::new(4096);
+        write(&mut model, 1, Ending::Done);
+        write(&mut model, 2, Ending::Failed);
+        assert_eq!(possible(&model), [1, 2]);
+        flush(&mut model);
+        assert_eq!(possible(&model), [1, 2]);
+        write(&mut model, 3, Ending::Durable);
+        assert_eq!(possible(&model), [3]);
+        assert!(model.blocks[0].layers.is_empty());
+    }
+
+    #[test]
+    fn a_discarded_block_reads_as_before_or_as_zeroes() {
+        let mut model = Model::new(8192);
+        write(&mut model, 1, Ending::Durable);
+        let id = model.begin(0, 8192, None, true);
+        model.end(id, Ending::Done);
+        assert_eq!(possible(&model), [0, 1]);
+    }
+
+    #[test]
+    fn tiny_writes_at_once_in_one_block_all_stay() {
+        let mut model = Model::new(4096);
+        let piece = |byte| Bytes::from(vec![byte; 100]);
+        let a = model.begin(0, 100, Some(&piece(1)), false);
+        let b = model.begin(100, 100, Some(&piece(2)), false);
+        model.end(b, Ending::Done);
+        model.end(a, Ending::Done);
+        let mut expected = vec![0; 4096];
+        expected[..100].fill(1);
+        expected[100..200].fill(2);
+        let tick = model.tick();
+        model.check(tick, 0, &expected).unwrap();
+        expected[100] = 0;
+        assert!(model.check(tick, 0, &expected).is_err(), "a lost update is found");
+    }
+
+    #[test]
+    fn what_force_gave_up_may_be_anything_until_it_is_overwritten() {
+        let mut model = Model::new(4096);
+        write(&mut model, 1, Ending::Durable);
+        model.forget(&BTreeSet::from([0]), 65536);
+        assert_eq!(possible(&model).len(), 10);
+        write(&mut model, 2, Ending::Done);
+        assert_eq!(possible(&model), [2]);
+    }
+
+    #[test]
+    fn a_wrong_answer_is_explained_by_whose_bytes_they_are() {
+        let mut model = Model::new(8192);
+        let stale = content(1, 4096, 4096);
+        let id = model.begin(0, 8192, Some(&Bytes::from(content(1, 0, 8192))), false);
+        model.end(id, Ending::Done);
+        let tick = model.tick();
+        let why = model.check(tick, 0, &stale).unwrap_err();
+        assert!(why.contains("bytes of change 1 meant for volume byte 4096"), "{why}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Stops and starts: under other names, with members missing, stale, too few, or run apart.
+
+use super::world::{Check, World};
+use palisade::array::ArrayState;
+use palisade::env::Environment;
+use palisade::error::ErrorKind;
+use palisade::member::SimDisk;
+use std::time::Duration;
+
+impl World {
+    /// Stops and starts, with names permuted, members missing, and old ones back.
+    pub async fn restart(&mut self) -> Check {
+        self.drain().await?;
+        self.heal_all();
+        self.harness.sleep(Duration::from_secs(3)).await;
+        let budget = self.budget();
+        let safe = budget.min(self.shape.parity());
+        let whole = World::is_whole(&self.report());
+        self.stop().await?;
+        if whole && self.shape.parity() >= self.shape.data() && self.random.chance(300) {
+            return self.run_apart().await;
+        }
+        for (name, disk) in std::mem::take(&mut self.shelf) {
+            if self.random.chance(500) && self.disks.get(&name).is_none() {
+                self.note(|| format!("{name} is back"));
+                self.disks.attach(&name, &disk);
+            } else {
+                self.shelf.insert(name, disk);
+            }
+        }
+        if self.random.chance(150) {
+            self.starve().await?;
+        }
+        if self.random.chance(500) {
+            let most = self.random.index(safe + 1);
+            self.detach_some(most);
+        }
+        if self.random.chance(500) {
+            self.note(|| "names are permuted".into());
+            self.permute_names();
+        }
+        self.assemble(false).await.map_err(|e| format!("does not start again: {}", e.report()))
+    }
+
+    /// With fewer than k members the array must refuse to start, or serve nothing stale; trying
+    /// must cost nothing.
+    async fn starve(&mut self) -> Check {
+        let names = self.disks.names();
+        let keep = self.random.index(self.shape.data());
+        let before = self.shelf.len();
+        self.detach_some(names.len() - keep.min(names.len()));
+        let started = self.assemble(false).await;
+        if started.is_ok() {
+            let state = self.report().state;
+            if state != ArrayState::Failed {
+                return Err(format!(
+                    "{keep} members make a {state:?} array of {} data chunks",
+                    self.shape.data()
+                ));
+            }
+            self.io.errors_allowed.set(true);
+            self.start_burst(8);
+            self.drain().await?;
+            self.io.errors_allowed.set(false);
+            self.crash(false);
+        }
+        let taken: Vec<String> = names.into_iter().filter(|n| self.disks.get(n).is_none()).collect();
+        for name in taken {
+            if let Some(disk) = self.shelf.remove(&name) {
+                self.disks.attach(&name, &disk);
+            }
+        }
+        if self.shelf.len() > before {
+            return Err("the harness lost a disk".into());
+        }
+        Ok(())
+    }
+
+    /// Two halves of the array are run each alone: joined again they must refuse, until one is
+    /// taken away (P7).
+    async fn run_apart(&mut self) -> Check {
+        self.note(|| "run apart".into());
+        let mut slots: Vec<(String, SimDisk)> = Vec::new();
+        for name in self.disks.names() {
+            slots.extend(self.disks.detach(&name).map(|disk| (name, disk)));
+        }
+        self.random.shuffle(&mut slots);
+        let least = self.shape.data();
+        let cut = least + self.random.index(slots.len() - 2 * least + 1);
+        let other = slots.split_off(cut);
+        let attach = |world: &Self, half: &[(String, SimDisk)]| {
+            half.iter().for_each(|(name, disk)| world.disks.attach(name, disk));
+        };
+        attach(self, &slots);
+        if self.assemble(false).await.is_err() {
+            // Spares among them: too few to run. Then nothing ran apart.
+            attach(self, &other);
+            return self.assemble(false).await.map_err(|e| format!("does not start again: {}", e.report()));
+        }
+        self.start_burst(10);
+        self.drain().await?;
+        self.stop().await?;
+        slots.iter().for_each(|(name, _)| drop(self.disks.detach(name)));
+        attach(self, &other);
+        let ran = self.assemble(false).await.is_ok();
+        if ran {
+            // Its writes are not the model's: it makes none, and yet it is another history.
+            self.stop().await?;
+        }
+        attach(self, &slots);
+        if ran {
+            match self.assemble(false).await {
+                Err(e) if e.kind() == ErrorKind::Foreign => self.note(|| format!("refused: {}", e.report())),
+                Err(e) => {
+                    return Err(format!("two histories, but refused as {:?}: {}", e.kind(), e.report()));
+                }
+                Ok(()) => return Err("two halves that ran apart were joined".into()),
+            }
+            other.iter().for_each(|(name, _)| drop(self.disks.detach(name)));
+            self.shelf.clear();
+        }
+        self.assemble(false).await.map_err(|e| format!("one side alone does not start: {}", e.report()))
+    }
+}

@@ -1,0 +1,91 @@
+//! What a seed is about.
+
+use palisade::env::sim::Prng;
+use std::str::FromStr;
+
+/// Which kinds of trouble a run makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// Requests only.
+    Calm,
+    /// Members fail and are replaced.
+    Degraded,
+    /// The process is killed and the power fails, on an array that is otherwise healthy.
+    Crash,
+    /// Both at once; an array both unclean and degraded must refuse to start without force.
+    CrashDegraded,
+    /// Stops and starts with members permuted, renamed, missing and stale.
+    Restart,
+    /// More members lost than parity can replace, for a while.
+    Beyond,
+    /// Everything but `Beyond`.
+    Mixed,
+}
+
+impl Scenario {
+    pub const ALL: [Self; 7] = [
+        Self::Calm,
+        Self::Degraded,
+        Self::Crash,
+        Self::CrashDegraded,
+        Self::Restart,
+        Self::Beyond,
+        Self::Mixed,
+    ];
+
+    /// The scenario a seed runs if none is asked for.
+    pub fn of_seed(random: &mut Prng) -> Self {
+        let weighted = [
+            Self::Calm,
+            Self::Degraded,
+            Self::Degraded,
+            Self::Degraded,
+            Self::Crash,
+            Self::Crash,
+            Self::CrashDegraded,
+            Self::Restart,
+            Self::Restart,
+            Self::Beyond,
+            Self::Mixed,
+            Self::Mixed,
+        ];
+        *random.pick(&weighted).unwrap()
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Degraded => "degraded",
+            Self::Crash => "crash",
+            Self::CrashDegraded => "crash-degraded",
+            Self::Restart => "restart",
+            Self::Beyond => "beyond",
+            Self::Mixed => "mixed",
+        }
+    }
+
+    pub fn loses_members(self) -> bool {
+        !matches!(self, Self::Calm | Self::Crash)
+    }
+
+    pub fn crashes(self) -> bool {
+        matches!(self, Self::Crash | Self::CrashDegraded | Self::Mixed)
+    }
+
+    pub fn crashes_degraded(self) -> bool {
+        matches!(self, Self::CrashDegraded | Self::Mixed)
+    }
+
+    pub fn restarts(self) -> bool {
+        matches!(self, Self::Restart | Self::Mixed)
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names: Vec<_> = Self::ALL.iter().map(|s| s.name()).collect();
+        let found = Self::ALL.into_iter().find(|s| s.name() == text);
+        found.ok_or_else(|| format!("'{text}' is no scenario; there are: {}", names.join(", ")))
+    }
+}

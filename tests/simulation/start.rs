@@ -1,0 +1,178 @@
+//! Creating, starting, stopping and crashing the array.
+
+use super::io::Io;
+use super::run::Stats;
+use super::scenario::Scenario;
+use super::world::{Check, Running, World};
+use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec};
+use palisade::env::sim::{Prng, SimEnv};
+use palisade::error::{Error, ErrorKind};
+use palisade::format::Areas;
+use palisade::geometry::Shape;
+use palisade::member::SimDisks;
+use palisade::observe::{Event, Observer};
+use palisade::units::{ArrayId, BLOCK_BYTES};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Writes events into the trace.
+struct Tracer(SimEnv);
+
+impl Observer for Tracer {
+    fn event(&self, event: Event) {
+        self.0.note(&[10], || format!("event {event:?}"));
+    }
+}
+
+impl World {
+    /// Draws shape and sizes, formats the members and starts the array.
+    pub async fn create(harness: &SimEnv, mut random: Prng, scenario: Scenario) -> Check<Self> {
+        let data = u8::try_from(random.between(1, 6)).unwrap();
+        let parity = u8::try_from(random.between(1, 3)).unwrap();
+        let shape = Shape::new(data, parity, 4096 << random.below(5)).unwrap();
+        let blocks = match random.below(3) {
+            0 => random.between(1, 64),
+            1 => random.between(64, 300),
+            _ => random.between(300, 900),
+        };
+        let volume_bytes = blocks * BLOCK_BYTES;
+        let mut disk_bytes = 20 << 20;
+        while Areas::plan(disk_bytes, &shape).map_or(0, |a| a.capacity_bytes(&shape)) < volume_bytes {
+            disk_bytes += 1 << 20;
+        }
+        let mut world = Self {
+            harness: harness.clone(),
+            random,
+            scenario,
+            disks: SimDisks::new(harness),
+            shelf: BTreeMap::new(),
+            shape,
+            volume_bytes,
+            disk_bytes,
+            id: ArrayId::NIL,
+            running: None,
+            io: Io::new(volume_bytes, shape.stripe_bytes()),
+            faulted: BTreeSet::new(),
+            fragile: false,
+            next_disk: 0,
+            stats: Stats::default(),
+        };
+        world.format().await?;
+        world.assemble(false).await.map_err(|e| format!("a new array does not start: {}", e.report()))?;
+        Ok(world)
+    }
+
+    async fn format(&mut self) -> Check {
+        let process = self.harness.new_process();
+        let spare_count = if self.scenario.loses_members() { self.random.below(2) } else { 0 };
+        let (mut members, mut spares) = (Vec::new(), Vec::new());
+        for _ in 0..self.shape.width() {
+            let name = self.new_disk();
+            members.push(self.open(&process, &name).await.map_err(|e| e.report())?);
+        }
+        for _ in 0..spare_count {
+            let name = self.new_disk();
+            spares.push(self.open(&process, &name).await.map_err(|e| e.report())?);
+        }
+        let size_bytes = Some(self.volume_bytes);
+        let spec = CreateSpec { name: "sim".into(), shape: self.shape, size_bytes };
+        let env = process.env();
+        let created = process.call(async move { Array::create(&env, &spec, &members, &spares).await });
+        self.id = created.await.unwrap().map_err(|e| format!("create failed: {}", e.report()))?;
+        // What was created must survive a power cut at once.
+        self.disks.power_cut(&process);
+        Ok(())
+    }
+
+    fn options(&mut self, process: &SimEnv, force: bool) -> AssembleOptions {
+        AssembleOptions {
+            env: process.env(),
+            opener: Arc::new(self.disks.opener(process)),
+            observer: Arc::new(Tracer(process.clone())),
+            member_deadline: Duration::from_secs(1),
+            probe_interval: Duration::from_millis(500),
+            max_rebuild_rate: self.random.chance(200).then_some(4 << 20),
+            force,
+        }
+    }
+
+    /// Starts the array from every disk that can be opened, in random order.
+    pub async fn assemble(&mut self, force: bool) -> Result<(), Error> {
+        let process = self.harness.new_process();
+        let mut names = self.disks.names();
+        self.random.shuffle(&mut names);
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for name in names {
+            match self.open(&process, &name).await {
+                Ok(candidate) => candidates.push(candidate),
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let options = self.options(&process, force);
+        let id = self.id;
+        let started = process.call(async move {
+            let array = Array::assemble(id, candidates, options).await?;
+            palisade::task::supervise(&array);
+            Ok::<_, Error>(array)
+        });
+        match started.await.unwrap() {
+            Ok(array) => {
+                self.note(|| "assembled".into());
+                self.running = Some(Running { process, array });
+                self.note(|| self.describe());
+                Ok(())
+            }
+            Err(e) => {
+                self.note(|| format!("assembly refused: {}", e.report()));
+                self.disks.kill_process(&process);
+                Err(e)
+            }
+        }
+    }
+
+    /// Stops in order. Everything answered is durable afterwards.
+    pub async fn stop(&mut self) -> Check {
+        let Running { process, array } = self.running();
+        let stopping = Arc::clone(&array);
+        let stopped = process.call(async move { stopping.stop().await });
+        let limit = palisade::env::deadline(&self.harness.env(), Duration::from_secs(120), stopped).await;
+        match limit {
+            None => return Err(format!("stop hangs; {}", self.describe())),
+            Some(None) => return Err("the process died while stopping".into()),
+            Some(Some(Err(e))) => return Err(format!("stop failed: {}", e.report())),
+            Some(Some(Ok(()))) => {}
+        }
+        let tick = self.io.model.borrow_mut().tick();
+        self.io.model.borrow_mut().flushed(tick);
+        self.running = None;
+        drop(array);
+        if self.random.chance(300) {
+            self.disks.power_cut(&process);
+        } else {
+            self.disks.kill_process(&process);
+        }
+        self.stats.restarts += 1;
+        Ok(())
+    }
+
+    /// Kills the process or cuts the power, requests under way or not; says what is at risk if
+    /// the array is started by force.
+    pub fn crash(&mut self, power_cut: bool) -> BTreeSet<u64> {
+        let Running { process, array } = self.running.take().expect("the array runs");
+        self.note(|| if power_cut { "POWER CUT".into() } else { "KILL".into() });
+        if power_cut {
+            self.disks.power_cut(&process);
+        } else {
+            self.disks.kill_process(&process);
+        }
+        drop(array);
+        let mut model = self.io.model.borrow_mut();
+        let at_risk = model.at_risk(power_cut, self.io.stripe_bytes);
+        model.crash(power_cut);
+        self.io.under_way.set(0);
+        self.stats.crashes += 1;
+        at_risk
+    }
+}
