@@ -1,0 +1,280 @@
+//! Answers what admins ask, by handing it to the array's executor thread, and keeps the member
+//! list of the configuration in step.
+
+use super::config::Config;
+use super::devices;
+use super::exports::Served;
+use super::places::Places;
+use crate::array::{Array, MemberState, Report};
+use crate::control::{AddBody, Admin, AppliedBody, MemberBody, OkBody, ReplaceBody, Reply, Request, Version};
+use crate::env::Env;
+use crate::env::real::Remote;
+use crate::error::{Error, ErrorKind, Result};
+use crate::member::Opener;
+use futures::channel::oneshot;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The version in the paths of the control socket.
+const API: u32 = 1;
+/// An event is reported while the change happens; a moment later it is done.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Why the daemon's main thread wakes up.
+pub enum Wake {
+    /// A signal, by its name.
+    Signal(String),
+    /// An admin asked to stop and waits for the outcome.
+    Asked(oneshot::Sender<Result<(), String>>),
+}
+
+/// What a running array's admin needs.
+pub struct Desk {
+    /// Name of the array.
+    pub name: String,
+    /// Where its configuration is.
+    pub places: Places,
+    /// Listed members that could not be opened at the start.
+    pub unopened: Vec<String>,
+    /// Opens new members.
+    pub opener: Arc<dyn Opener>,
+    /// For code on the executor.
+    pub env: Env,
+    /// The thread the array is run from.
+    pub remote: Remote,
+    /// How members are driven.
+    pub io: String,
+    /// Wakes the main thread.
+    pub wake: Sender<Wake>,
+    /// The array, until it stops.
+    pub running: Mutex<Option<Running>>,
+    /// Only one thread at a time rewrites the file.
+    pub file: Mutex<()>,
+}
+
+/// What goes away when the array stops.
+pub struct Running {
+    /// The array.
+    pub array: Arc<Array>,
+    /// How it is served.
+    pub served: Served,
+}
+
+impl Desk {
+    /// Takes the array away: from now on everything asked is `ShuttingDown`.
+    pub fn close(&self) -> Option<Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Rewrites the member list whenever something happened, until the array is gone.
+    pub fn keep_members(&self, wakes: &Receiver<()>) {
+        while wakes.recv().is_ok() {
+            std::thread::sleep(SETTLE);
+            if self.array().is_err() {
+                return;
+            }
+            self.save_members();
+        }
+    }
+
+    fn array(&self) -> Result<Arc<Array>> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let array = running.as_ref().map(|r| Arc::clone(&r.array));
+        array.ok_or_else(|| Error::new(ErrorKind::ShuttingDown, "is stopping").array(&self.name))
+    }
+
+    fn report(&self) -> Result<Report> {
+        let mut report = self.array()?.report();
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        report.exports = running.as_ref().map_or_else(Vec::new, |r| r.served.report());
+        Ok(report)
+    }
+
+    /// Writes the member list if it changed; failing is logged, since the change itself stands.
+    fn save_members(&self) {
+        let _only_one = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let saved = self.array().and_then(|array| {
+            let config = Config::load(&self.places, &self.name)?;
+            let members = listed(&config.members, &array.paths(), &array.report(), &self.unopened);
+            if members == config.members {
+                return Ok(());
+            }
+            tracing::info!(
+                "writing the changed member list to {}",
+                self.places.config_file(&self.name).display()
+            );
+            Config::save_members(&self.places, &self.name, &members)
+        });
+        if let Err(e) = saved {
+            tracing::error!("cannot bring the member list up to date: {}", e.report());
+        }
+    }
+
+    async fn on_array<T, F, Fut>(&self, make: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Array>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T>> + 'static,
+    {
+        let array = self.array()?;
+        let answer = self.remote.call(move || make(array)).await;
+        answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::ShuttingDown, "the executor thread ended")))
+    }
+
+    async fn replace(&self, body: ReplaceBody) -> Result<Reply> {
+        check_new(&body.new)?;
+        let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
+        let attach = move |array: Arc<Array>| async move {
+            let new = devices::open_new(&*opener, &env, &body.new, body.force).await?;
+            array.replace(&body.old, new).await
+        };
+        let uuid = self.on_array(attach).await?;
+        self.save_members();
+        Ok(Reply::Member(MemberBody { uuid }))
+    }
+
+    async fn add(&self, body: AddBody) -> Result<Reply> {
+        check_new(&body.path)?;
+        let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
+        let attach = move |array: Arc<Array>| async move {
+            let new = devices::open_new(&*opener, &env, &body.path, body.force).await?;
+            array.add(new).await
+        };
+        let uuid = self.on_array(attach).await?;
+        self.save_members();
+        Ok(Reply::Member(MemberBody { uuid }))
+    }
+
+    async fn stop(&self) -> Result<Reply> {
+        let (tell, told) = oneshot::channel();
+        let gone = || Error::new(ErrorKind::ShuttingDown, "is stopping").array(&self.name);
+        self.wake.send(Wake::Asked(tell)).map_err(|_| gone())?;
+        match told.await.map_err(|_| gone())? {
+            Ok(()) => Ok(Reply::Ok(OkBody { ok: true })),
+            Err(what) => Err(Error::new(ErrorKind::Io, what).hint("the daemon has ended; look into its log")),
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Result<Reply> {
+        match request {
+            Request::Status => Ok(Reply::Report(Box::new(self.report()?))),
+            Request::Version => Ok(Reply::Version(Version {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                api: vec![API],
+                pid: std::process::id(),
+                io: self.io.clone(),
+            })),
+            Request::Fail(member) => {
+                let applied = self.on_array(|array| async move { array.fail(&member).await }).await?;
+                self.save_members();
+                Ok(Reply::Applied(AppliedBody { applied }))
+            }
+            Request::Remove(member) => {
+                let applied = self.on_array(|array| async move { array.remove(&member).await }).await?;
+                self.save_members();
+                Ok(Reply::Applied(AppliedBody { applied }))
+            }
+            Request::Replace(body) => self.replace(body).await,
+            Request::Add(body) => self.add(body).await,
+            Request::Rebuild(change) => {
+                let change = move |array: Arc<Array>| async move {
+                    array.control_rebuild(change);
+                    Ok(())
+                };
+                self.on_array(change).await?;
+                Ok(Reply::Ok(OkBody { ok: true }))
+            }
+            Request::Stop => self.stop().await,
+        }
+    }
+}
+
+/// The [`Admin`] over a shared [`Desk`].
+pub struct Clerk(pub Arc<Desk>);
+
+impl Admin for Clerk {
+    fn handle(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send>> {
+        let desk = Arc::clone(&self.0);
+        Box::pin(async move {
+            let asked = format!("{request:?}");
+            let answer = desk.answer(request).await;
+            if let Err(e) = &answer {
+                tracing::info!("refused {asked}: {}", e.report());
+            }
+            answer
+        })
+    }
+}
+
+fn check_new(path: &str) -> Result<()> {
+    if !std::path::Path::new(path).is_absolute() || path.contains('\0') {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("'{path}' is not an absolute path")));
+    }
+    devices::check_unused(path)
+}
+
+/// What the configuration must list: everything attached, everything the array still counts as
+/// its own, and what could not be opened as long as one of those may be a member not yet found.
+fn listed(old: &[String], attached: &[String], report: &Report, unopened: &[String]) -> Vec<String> {
+    let unplaced = report.members.iter().any(|m| m.state == MemberState::Missing && m.path.is_empty());
+    let known = report.members.iter().map(|m| &m.path).filter(|p| !p.is_empty());
+    let unopened = unopened.iter().filter(|_| unplaced);
+    let wanted: Vec<&String> = attached.iter().chain(known).chain(unopened).collect();
+    let mut list: Vec<String> = old.iter().filter(|p| wanted.contains(p)).cloned().collect();
+    for path in wanted {
+        if !list.contains(path) {
+            list.push(path.clone());
+        }
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::{ArrayState, ErrorCounts, MemberReport};
+    use crate::units::{ArrayId, EventCount, MemberId, Slot};
+
+    fn report(members: &[(&str, MemberState)]) -> Report {
+        let member = |(i, (path, state)): (usize, &(&str, MemberState))| MemberReport {
+            slot: Some(Slot(u8::try_from(i).unwrap())),
+            path: (*path).to_owned(),
+            uuid: MemberId::NIL,
+            state: *state,
+            errors: ErrorCounts::default(),
+            size_bytes: 0,
+            reason: None,
+        };
+        Report {
+            name: "t".into(),
+            uuid: ArrayId::NIL,
+            state: ArrayState::Degraded,
+            clean: true,
+            data: 2,
+            parity: 1,
+            chunk_bytes: 4096,
+            size_bytes: 0,
+            capacity_bytes: 0,
+            wasted_bytes: 0,
+            event_count: EventCount(1),
+            members: members.iter().enumerate().map(member).collect(),
+            tasks: Vec::new(),
+            exports: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_away_stays_listed_until_it_is_replaced() {
+        use MemberState::{Faulty, InSync, Missing};
+        let text = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let old = text(&["/a", "/b", "/c"]);
+        let away = report(&[("/a", InSync), ("", Missing), ("/c", Faulty)]);
+        assert_eq!(listed(&old, &text(&["/a"]), &away, &text(&["/b"])), old);
+        let replaced = report(&[("/a", InSync), ("/new", InSync), ("/c", Faulty)]);
+        assert_eq!(listed(&old, &text(&["/a", "/new"]), &replaced, &text(&["/b"])), ["/a", "/c", "/new"]);
+    }
+}

@@ -1,0 +1,86 @@
+//! Starting a daemon in the background: this program again, in a session of its own, its stdout a
+//! pipe on which it says that it serves, or why not.
+
+use super::config::Config;
+use super::lock::{self, Lock};
+use super::places::Places;
+use super::ready::Word;
+use super::run::{RunOptions, Started};
+use crate::error::{Error, ErrorKind, Result};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// A larger log is set aside, as `log.old`, when the array starts.
+const LOG_MAX: u64 = 4 << 20;
+/// Longest line a child may say.
+const WORD_MAX: u64 = 1 << 20;
+
+/// Starts `palisade start NAME --foreground --ready-fd 1` in the background and waits until it
+/// serves. Fails with the child's error, or with `Busy` "already running, pid N".
+pub fn start_background(name: &str, places: &Places, options: &RunOptions) -> Result<Started> {
+    // What can be said without a child is said without one.
+    Config::load(places, name)?;
+    if let Some(pid) = Lock::holder(places, name)? {
+        return Err(lock::busy(name, Some(pid).filter(|pid| *pid > 0)));
+    }
+    lock::make_dir(places, name)?;
+    let program = std::env::current_exe().map_err(|e| Error::io("cannot find this program's file", e))?;
+    let mut child = command(&program, name, places, options)?
+        .spawn()
+        .map_err(|e| Error::io(format!("cannot start {}", program.display()), e))?;
+    let log = places.log_file(name);
+    match listen(&mut child) {
+        Some(Word::Serving(started)) => Ok(started),
+        Some(Word::Failed(error)) => {
+            // It ends by itself; what matters was said.
+            let _ = child.wait();
+            Err(error.into_error())
+        }
+        None => {
+            let how = child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+            Err(Error::new(ErrorKind::Failed, format!("the daemon ended before it served ({how})"))
+                .array(name)
+                .hint(format!("look into {}", log.display())))
+        }
+    }
+}
+
+fn command(program: &Path, name: &str, places: &Places, options: &RunOptions) -> Result<Command> {
+    let log = open_log(&places.log_file(name))?;
+    let mut command = Command::new(program);
+    command
+        .args(["start", name, "--foreground", "--ready-fd", "1"])
+        .env("PALISADE_CONFIG_DIR", &places.config_dir)
+        .env("PALISADE_RUNTIME_DIR", &places.runtime_dir)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log);
+    if let Some(io) = options.io {
+        command.args(["--io", &io.to_string()]);
+    }
+    if options.force {
+        command.arg("--force");
+    }
+    for path in &options.exclude {
+        command.args(["--exclude", path]);
+    }
+    Ok(command)
+}
+
+fn open_log(path: &Path) -> Result<File> {
+    let failed = |e| Error::io(format!("cannot open the log {}", path.display()), e);
+    if std::fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_MAX) {
+        std::fs::rename(path, path.with_extension("old")).map_err(failed)?;
+    }
+    File::options().append(true).create(true).mode(0o600).open(path).map_err(failed)
+}
+
+fn listen(child: &mut Child) -> Option<Word> {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take()?.take(WORD_MAX)).read_line(&mut line).ok()?;
+    serde_json::from_str(&line).ok()
+}

@@ -1,0 +1,64 @@
+//! Opening devices that are to become members, without destroying what they hold by mistake.
+
+use crate::array::Candidate;
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::member::{Backend, Opener, is_mounted, signature};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Refuses with `Busy` what the system uses, force or not.
+pub fn check_unused(path: &str) -> Result<()> {
+    match is_mounted(Path::new(path))? {
+        None => Ok(()),
+        Some(how) => Err(Error::new(ErrorKind::Busy, format!("is in use: {how}"))
+            .member(path)
+            .hint("unmount or detach it first; --force does not override this")),
+    }
+}
+
+/// Opens and locks it; unless forced, refuses with `AlreadyExists` what holds recognisable data,
+/// all of it named.
+pub async fn open_new(opener: &dyn Opener, env: &Env, path: &str, force: bool) -> Result<Candidate> {
+    let backend = opener.open(path).await?;
+    let found = if force { Vec::new() } else { holds(&*backend, env).await? };
+    if found.is_empty() {
+        return Ok(Candidate { path: path.to_owned(), backend });
+    }
+    Err(Error::new(ErrorKind::AlreadyExists, format!("holds {}", found.join(" and ")))
+        .member(path)
+        .hint("give another path, or --force to overwrite what it holds"))
+}
+
+/// What a device holds, in words.
+pub async fn holds(backend: &dyn Backend, env: &Env) -> Result<Vec<String>> {
+    let found = signature::detect(backend, env).await?;
+    Ok(found.iter().map(ToString::to_string).collect())
+}
+
+/// Opens the members a configuration lists. What cannot be opened is returned with its reason;
+/// one that somebody else holds is an error.
+pub async fn open_listed(opener: &dyn Opener, paths: &[String]) -> Result<(Vec<Candidate>, Vec<Unopened>)> {
+    let (mut candidates, mut unopened) = (Vec::new(), Vec::new());
+    for path in paths {
+        match opener.open(path).await {
+            Ok(backend) => candidates.push(Candidate { path: path.clone(), backend }),
+            Err(e) if e.kind() == ErrorKind::Busy => return Err(e),
+            Err(e) => unopened.push(Unopened { path: path.clone(), why: e.report() }),
+        }
+    }
+    Ok((candidates, unopened))
+}
+
+/// A listed member that could not be opened.
+pub struct Unopened {
+    /// Where it should be.
+    pub path: String,
+    /// Why not, path included.
+    pub why: String,
+}
+
+/// The opener for members: exclusive and around the page cache.
+pub fn opener() -> Arc<dyn Opener> {
+    Arc::new(crate::member::FileOpener::default())
+}

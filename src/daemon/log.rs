@@ -1,0 +1,117 @@
+//! The log, and events in words.
+
+use crate::observe::{Event, Observer};
+use crate::units::{Slot, format_size};
+use std::io::IsTerminal;
+use std::sync::mpsc::SyncSender;
+use tracing_subscriber::EnvFilter;
+
+/// Logs to stderr, which for a daemon in the background is its log file. `PALISADE_LOG` sets
+/// what is logged, as `debug`.
+pub fn start() {
+    let filter = EnvFilter::try_from_env("PALISADE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let set = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
+    if let Err(e) = set {
+        tracing::debug!("a log is set up already: {e}");
+    }
+}
+
+/// Logs every event, and wakes whoever keeps the configuration in step with the members.
+pub struct LogObserver {
+    wake: SyncSender<()>,
+}
+
+impl LogObserver {
+    /// `wake` should have room for one message: more would say the same.
+    pub fn new(wake: SyncSender<()>) -> Self {
+        Self { wake }
+    }
+}
+
+impl Observer for LogObserver {
+    fn event(&self, event: Event) {
+        let text = words(&event);
+        if is_trouble(&event) {
+            tracing::warn!("{text}");
+        } else {
+            tracing::info!("{text}");
+        }
+        // Full means somebody is about to look anyway.
+        let _ = self.wake.try_send(());
+    }
+}
+
+fn is_trouble(event: &Event) -> bool {
+    match event {
+        Event::ArrayStarted { lost, clean, .. } => !lost.is_empty() || !clean,
+        Event::MemberFaulty { .. }
+        | Event::MemberSuspect { .. }
+        | Event::ReadRepaired { .. }
+        | Event::DeviceRefused { .. }
+        | Event::RebuildBlocked { .. } => true,
+        _ => false,
+    }
+}
+
+fn words(event: &Event) -> String {
+    match event {
+        Event::ArrayStarted { event_count, lost, clean } => {
+            let after = if *clean { "" } else { ", after an unclean stop" };
+            let without = if lost.is_empty() { String::new() } else { format!(", without {}", slots(lost)) };
+            format!("array started (event {event_count}{without}{after})")
+        }
+        Event::ArrayStopped => "array stopped".to_owned(),
+        Event::MemberFaulty { slot, path, reason } => {
+            format!("{path} (slot {slot}) is faulty and no longer used: {reason}")
+        }
+        Event::MemberSuspect { slot, path, reason } => {
+            format!("{path} (slot {slot}) fails but is kept, because data would be lost without it: {reason}")
+        }
+        Event::MemberRecovered { slot, path } => format!("{path} (slot {slot}) answers again"),
+        Event::ReadRepaired { slot, offset_bytes, len_bytes } => {
+            let len = format_size(*len_bytes);
+            format!("slot {slot} could not read {len} at byte {offset_bytes}; reconstructed and repaired")
+        }
+        Event::RebuildStarted { slot, path, spare, .. } => {
+            let what = if *spare { "spare " } else { "" };
+            format!("rebuild of slot {slot} onto {what}{path} started")
+        }
+        Event::RebuildFinished { slot, path } => {
+            format!("rebuild of slot {slot} onto {path} finished: in sync")
+        }
+        Event::RebuildBlocked { stripes } => {
+            format!(
+                "rebuild had to leave {stripes} stripes: more shards of them are unreadable than parity replaces"
+            )
+        }
+        Event::ResyncStarted => "recomputing parity after an unclean stop".to_owned(),
+        Event::ResyncFinished => "parity matches data again".to_owned(),
+        Event::DeviceRefused { path, reason } => format!("{path} takes no part: {reason}"),
+        Event::SpareAdded { path } => format!("{path} attached as a spare"),
+        Event::MemberRemoved { path } => format!("{path} removed"),
+    }
+}
+
+fn slots(slots: &[Slot]) -> String {
+    let numbers: Vec<_> = slots.iter().map(ToString::to_string).collect();
+    format!("slot{} {}", if numbers.len() == 1 { "" } else { "s" }, numbers.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::EventCount;
+
+    #[test]
+    fn a_degraded_start_reads_as_one_sentence() {
+        let event =
+            Event::ArrayStarted { event_count: EventCount(7), lost: vec![Slot(1), Slot(4)], clean: false };
+        assert_eq!(words(&event), "array started (event 7, without slots 1, 4, after an unclean stop)");
+        assert!(is_trouble(&event));
+    }
+}

@@ -1,0 +1,32 @@
+//! One process per array: where its files are, its configuration, and its life from start to stop.
+//!
+//! Owns: places, configuration, lock file, wiring of executor, members, array, exports, control
+//! socket, signals and orderly stop; creation and examination of members.
+//! Callers may rely on: two daemons never run one array; nothing recognisable is overwritten
+//! unless forced; every refusal says what to do next.
+//! Must never: decide about membership or touch a stripe; it only wires the layers.
+
+mod admin;
+mod background;
+mod config;
+mod config_text;
+mod create;
+mod devices;
+mod examine;
+mod executor;
+mod exports;
+mod list;
+mod lock;
+mod log;
+mod places;
+mod ready;
+mod run;
+
+pub use background::start_background;
+pub use config::{Config, ExportConfig, IoMode};
+pub use create::{CreateArgs, Created, create};
+pub use examine::{AreaReport, CopyReport, ExamineReport, SlotReport, examine};
+pub use exports::nbd_uri;
+pub use list::{Listed, RunState, list};
+pub use places::{Places, check_name};
+pub use run::{RunOptions, Started, run};

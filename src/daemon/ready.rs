@@ -1,0 +1,79 @@
+//! Telling whoever started the daemon that it serves, or why not: systemd through sd_notify, and
+//! `palisade start` through a pipe that carries one line of JSON.
+
+use super::run::Started;
+use crate::control::ErrorText;
+use crate::error::{Error, ErrorKind, Result};
+use sd_notify::NotifyState;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::RawFd;
+
+/// The one line on the pipe.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// It serves.
+    Serving(Started),
+    /// It does not, and ends.
+    Failed(ErrorText),
+}
+
+/// Who waits for the daemon.
+pub struct Waiting {
+    pipe: Option<File>,
+    on_stdout: bool,
+}
+
+impl Waiting {
+    /// Opens the inherited descriptor anew, through /proc, which refuses one that is not open.
+    pub fn on(ready_fd: Option<RawFd>) -> Result<Self> {
+        let open = |fd: RawFd| {
+            let path = format!("/proc/self/fd/{fd}");
+            File::options().write(true).open(path).map_err(|e| {
+                Error::new(ErrorKind::InvalidInput, format!("--ready-fd {fd} cannot be written to")).source(e)
+            })
+        };
+        Ok(Self { pipe: ready_fd.map(open).transpose()?, on_stdout: ready_fd == Some(1) })
+    }
+
+    /// It serves.
+    pub fn serving(&mut self, started: &Started) {
+        notify(&[NotifyState::Ready, NotifyState::Status(&format!("serving {}", started.uris.join(" ")))]);
+        self.say(&Word::Serving(started.clone()));
+    }
+
+    /// It could not start.
+    pub fn failed(&mut self, error: &Error) {
+        notify(&[NotifyState::Status(&error.report())]);
+        self.say(&Word::Failed(ErrorText::of(error)));
+    }
+
+    fn say(&mut self, word: &Word) {
+        let Some(mut pipe) = self.pipe.take() else { return };
+        let Ok(mut line) = serde_json::to_vec(word) else { return };
+        line.push(b'\n');
+        if let Err(e) = pipe.write_all(&line) {
+            tracing::debug!("whoever started the array is gone: {e}");
+        }
+        if self.on_stdout {
+            // Nobody reads the pipe any more: what is printed from now on goes nowhere.
+            let null = File::options().write(true).open("/dev/null");
+            if let Err(e) = null.and_then(|null| Ok(nix::unistd::dup2_stdout(null)?)) {
+                tracing::debug!("stdout stays the pipe: {e}");
+            }
+        }
+    }
+}
+
+/// It is going to end.
+pub fn stopping() {
+    notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(states) {
+        tracing::warn!("cannot tell systemd: {e}");
+    }
+}

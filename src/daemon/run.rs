@@ -1,0 +1,299 @@
+//! The life of a daemon, from the lock to its release:
+//!
+//! ```text
+//!   lock -> threads -> members -> array -> listeners -> control socket -> "ready"
+//!     ^                                                                      |
+//!     |                                                       signal or POST /v1/stop
+//!     |                                                                      v
+//!   release <- threads <- array: flush, mark clean <- requests under way <- listeners
+//! ```
+
+use super::admin::{Clerk, Desk, Running, Wake};
+use super::config::{Config, IoMode};
+use super::devices::{self, Unopened};
+use super::executor::run_on;
+use super::exports::{Served, wait_idle};
+use super::lock::Lock;
+use super::log::{self, LogObserver};
+use super::places::Places;
+use super::ready::{self, Waiting};
+use crate::array::{Array, AssembleOptions};
+use crate::control::Server;
+use crate::env::deadline;
+use crate::env::real::{IoKind, Runtime};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::task;
+use futures::channel::oneshot;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use serde::{Deserialize, Serialize};
+use std::os::fd::RawFd;
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Time beyond a member's deadline for requests under way when the array stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How to run, beyond the configuration file.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// Overrides the configured way of I/O.
+    pub io: Option<IoMode>,
+    /// Start although data may be lost.
+    pub force: bool,
+    /// Paths of members to leave out as if they were missing: one side of a split.
+    pub exclude: Vec<String>,
+    /// Pipe to report readiness or failure on; set by `start_background` in its child.
+    pub ready_fd: Option<RawFd>,
+}
+
+/// What a start says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Where the volume is served.
+    pub uris: Vec<String>,
+}
+
+/// Runs the array in this process until it is stopped.
+pub fn run(name: &str, places: &Places, options: &RunOptions) -> Result<()> {
+    log::start();
+    let mut waiting = Waiting::on(options.ready_fd)?;
+    if options.ready_fd.is_some() {
+        // Fails only for a process that leads a session already: as wanted.
+        let _ = nix::unistd::setsid();
+    }
+    let signals = prepare_process();
+    let (wake, wakes) = channel();
+    let started = signals.and_then(|signals| {
+        watch_signals(signals, wake.clone())?;
+        Daemon::start(name, places, options, wake)
+    });
+    match started {
+        Ok(daemon) => {
+            waiting.serving(&Started { pid: std::process::id(), uris: daemon.uris.clone() });
+            daemon.until_stopped(&wakes)
+        }
+        Err(e) => {
+            tracing::error!("array {name} does not start: {}", e.report());
+            waiting.failed(&e);
+            Err(e)
+        }
+    }
+}
+
+struct Daemon {
+    name: String,
+    desk: Arc<Desk>,
+    server: Server,
+    runtime: Runtime,
+    drain: Duration,
+    uris: Vec<String>,
+    lock: Lock,
+}
+
+impl Daemon {
+    fn start(name: &str, places: &Places, options: &RunOptions, wake: Sender<Wake>) -> Result<Self> {
+        let config = Config::load(places, name)?;
+        let lock = Lock::take(places, name)?;
+        let io = options.io.unwrap_or(config.io);
+        let keep = usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX);
+        let runtime = Runtime::start(config.threads, io_kind(io), keep)?;
+        tracing::info!("array {name}: I/O by {}, {} threads", runtime.io_description(), runtime.threads());
+        let (changed, changes) = sync_channel(1);
+        let (array, unopened) = assemble(&config, options, &runtime, Arc::new(LogObserver::new(changed)))?;
+        let served = Served::start(&config, places, &array.volume(), &runtime);
+        let served = match served {
+            Ok(served) => served,
+            Err(e) => {
+                // The array was started for nothing: leave it as an orderly stop would.
+                let stopped = run_on(&runtime.remote(0), move || async move { array.stop().await });
+                return Err(stopped.err().map_or(e, |s| s));
+            }
+        };
+        let uris = served.uris();
+        let desk = Arc::new(Desk {
+            name: name.to_owned(),
+            places: places.clone(),
+            unopened: unopened.into_iter().map(|u| u.path).collect(),
+            opener: devices::opener(),
+            env: runtime.env(),
+            remote: runtime.remote(0),
+            io: runtime.io_description(),
+            wake,
+            running: Mutex::new(Some(Running { array, served })),
+            file: Mutex::new(()),
+        });
+        let drain = Duration::from_millis(config.member_deadline_ms) + DRAIN;
+        match Server::start(&places.control_socket(name), Arc::new(Clerk(Arc::clone(&desk)))) {
+            Ok(server) => {
+                spawn_keeper(&desk, changes)?;
+                Ok(Self { name: name.to_owned(), desk, server, runtime, drain, uris, lock })
+            }
+            Err(e) => {
+                let stopped = stop_array(&desk, &runtime, drain);
+                Err(stopped.err().map_or(e, |s| s))
+            }
+        }
+    }
+
+    fn until_stopped(self, wakes: &Receiver<Wake>) -> Result<()> {
+        let mut asked = Vec::new();
+        match wakes.recv() {
+            Ok(Wake::Signal(signal)) => tracing::info!("{signal}: stopping"),
+            Ok(Wake::Asked(tell)) => {
+                tracing::info!("asked to stop");
+                asked.push(tell);
+            }
+            Err(_) => tracing::error!("nobody is left who could ask to stop: stopping"),
+        }
+        ready::stopping();
+        let outcome = stop_array(&self.desk, &self.runtime, self.drain);
+        match &outcome {
+            Ok(()) => tracing::info!("array {} stopped", self.name),
+            Err(e) => tracing::error!("array {} did not stop in order: {}", self.name, e.report()),
+        }
+        self.runtime.stop();
+        // A socket file that stays is found dead by the next start.
+        let _ = std::fs::remove_file(self.desk.places.control_socket(&self.name));
+        self.lock.release();
+        asked.extend(wakes.try_iter().filter_map(|wake| match wake {
+            Wake::Asked(tell) => Some(tell),
+            Wake::Signal(_) => None,
+        }));
+        tell_all(asked, &outcome);
+        self.server.stop();
+        outcome
+    }
+}
+
+fn tell_all(asked: Vec<oneshot::Sender<std::result::Result<(), String>>>, outcome: &Result<()>) {
+    for tell in asked {
+        // Whoever hung up does not want to know.
+        let _ = tell.send(outcome.as_ref().copied().map_err(Error::report));
+    }
+}
+
+/// Opens the members and brings the array up.
+fn assemble(
+    config: &Config,
+    run: &RunOptions,
+    runtime: &Runtime,
+    observer: Arc<dyn Observer>,
+) -> Result<(Arc<Array>, Vec<Unopened>)> {
+    let options = AssembleOptions {
+        env: runtime.env(),
+        opener: devices::opener(),
+        observer,
+        member_deadline: Duration::from_millis(config.member_deadline_ms),
+        probe_interval: Duration::from_millis(config.probe_interval_ms),
+        max_rebuild_rate: Some(config.max_rebuild_rate).filter(|rate| *rate > 0),
+        force: run.force,
+    };
+    let (paths, mut left_out) = leave_out(config, &run.exclude)?;
+    let id = config.uuid;
+    run_on(&runtime.remote(0), move || async move {
+        let (candidates, mut unopened) = devices::open_listed(&*options.opener, &paths).await?;
+        unopened.append(&mut left_out);
+        for absent in &unopened {
+            tracing::warn!("goes on without {}", absent.why);
+        }
+        match Array::assemble(id, candidates, options).await {
+            Ok(array) => {
+                task::supervise(&array);
+                Ok((array, unopened))
+            }
+            Err(e) => Err(with_absent(e, &unopened)),
+        }
+    })
+    .map_err(|e| e.array(&config.name))
+}
+
+/// The members to open, and those an admin wants left out.
+fn leave_out(config: &Config, exclude: &[String]) -> Result<(Vec<String>, Vec<Unopened>)> {
+    if let Some(path) = exclude.iter().find(|path| !config.members.contains(path)) {
+        let error =
+            Error::new(ErrorKind::NotFound, "is no member in the configuration, and cannot be left out");
+        return Err(error.member(path).hint(format!("its members: {}", config.members.join(", "))));
+    }
+    let (out, paths): (Vec<_>, Vec<_>) = config.members.iter().cloned().partition(|m| exclude.contains(m));
+    let why = |path: &String| format!("{path}: left out as asked");
+    Ok((paths, out.into_iter().map(|path| Unopened { why: why(&path), path }).collect()))
+}
+
+/// An array that lacks members should say why they could not be opened.
+fn with_absent(error: Error, unopened: &[Unopened]) -> Error {
+    if unopened.is_empty() {
+        return error;
+    }
+    let why: Vec<_> = unopened.iter().map(|u| u.why.as_str()).collect();
+    let what = format!("{}; not opened: {}", error.report(), why.join("; "));
+    let told = Error::new(error.kind(), what);
+    match error.next_step() {
+        Some(hint) => told.hint(hint),
+        None => told,
+    }
+}
+
+/// Ends serving, waits for requests under way, stops the array, lets go of its members.
+fn stop_array(desk: &Desk, runtime: &Runtime, drain: Duration) -> Result<()> {
+    let Some(Running { array, mut served }) = desk.close() else { return Ok(()) };
+    served.shutdown();
+    let (exports, env) = (served.exports(), runtime.env());
+    run_on(&runtime.remote(0), move || async move {
+        if deadline(&env, drain, wait_idle(exports)).await.is_none() {
+            tracing::warn!("some clients did not close their connection in time; stopping without them");
+        }
+        array.stop().await
+    })
+}
+
+fn spawn_keeper(desk: &Arc<Desk>, changes: Receiver<()>) -> Result<()> {
+    let desk = Arc::clone(desk);
+    let keeper = std::thread::Builder::new().name("config".into());
+    let spawned = keeper.spawn(move || desk.keep_members(&changes));
+    spawned.map(drop).map_err(|e| Error::io("cannot start a thread", e))
+}
+
+fn io_kind(mode: IoMode) -> IoKind {
+    match mode {
+        IoMode::Auto => IoKind::Auto,
+        IoMode::Uring => IoKind::Uring,
+        IoMode::Portable => IoKind::Portable,
+    }
+}
+
+/// Before any other thread: signals blocked for all of them, many files, private sockets.
+fn prepare_process() -> Result<SigSet> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    let mut blocked = signals;
+    // A client that hangs up is an error code, not a signal.
+    blocked.add(Signal::SIGPIPE);
+    blocked.thread_block().map_err(|e| Error::io("cannot block signals", e.into()))?;
+    umask(Mode::from_bits_truncate(0o077));
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(e) = raised {
+        tracing::warn!("cannot raise the limit on open files: {e}");
+    }
+    Ok(signals)
+}
+
+fn watch_signals(signals: SigSet, wake: Sender<Wake>) -> Result<()> {
+    let watch = move || {
+        while let Ok(signal) = signals.wait() {
+            if wake.send(Wake::Signal(signal.to_string())).is_err() {
+                return;
+            }
+        }
+    };
+    let spawned = std::thread::Builder::new().name("signals".into()).spawn(watch);
+    spawned.map(drop).map_err(|e| Error::io("cannot start a thread", e))
+}
