@@ -1,0 +1,82 @@
+//! `palisade start`: serve one array or all of them.
+
+use super::answer::Answer;
+use crate::array::Applied;
+use crate::cli::exit::Exit;
+use crate::cli::find;
+use crate::cli::out::{Out, complain, remark};
+use crate::cli::render;
+use crate::cli::resolve::{Format, Start, Which};
+use crate::daemon::{Places, RunOptions, run, start_background};
+use crate::error::{ErrorKind, Result};
+
+/// Starts what is asked for; what runs already is left alone.
+pub fn start(out: &Out, places: &Places, args: &Start, format: Format) -> Result<Exit> {
+    let options =
+        RunOptions { io: args.io, force: args.force, exclude: args.exclude.clone(), ready_fd: args.ready_fd };
+    match &args.which {
+        Which::One(name) if args.foreground => {
+            find::known(places, name)?;
+            run(name, places, &options).map(|()| Exit::Ok)
+        }
+        Which::One(name) => {
+            let answer = background(places, name, &options)?;
+            answer.print(out, format, &said(out, places, &answer))
+        }
+        Which::All => all(out, places, &options, format),
+    }
+}
+
+fn all(out: &Out, places: &Places, options: &RunOptions, format: Format) -> Result<Exit> {
+    let mut exit = Exit::Ok;
+    let mut answers = Vec::new();
+    for name in places.names()? {
+        match background(places, &name, options) {
+            Ok(answer) => {
+                if format == Format::Text {
+                    out.line(&said(out, places, &answer))?;
+                }
+                answers.push(answer);
+            }
+            Err(e) => {
+                complain(&e);
+                exit = Exit::Error;
+                answers.push(Answer::failed(&name, &e));
+            }
+        }
+    }
+    if format == Format::Json {
+        out.json(&answers)?;
+    } else if answers.is_empty() {
+        remark(&format!("no array is configured in {}", places.config_dir.display()));
+    }
+    Ok(exit)
+}
+
+fn background(places: &Places, name: &str, options: &RunOptions) -> Result<Answer> {
+    if let Some(answer) = runs_already(places, name)? {
+        return Ok(answer);
+    }
+    match start_background(name, places, options) {
+        Ok(started) => {
+            Ok(Answer { pid: Some(started.pid), uris: started.uris, ..Answer::new(name, Applied::Done) })
+        }
+        // Somebody else started it between our look and our start.
+        Err(e) if e.kind() == ErrorKind::Busy => runs_already(places, name)?.ok_or(e),
+        Err(e) => Err(e),
+    }
+}
+
+fn runs_already(places: &Places, name: &str) -> Result<Option<Answer>> {
+    let Some(client) = find::running(places, name)? else { return Ok(None) };
+    // A daemon that does not answer runs all the same.
+    let pid = client.version().ok().map(|v| v.pid);
+    let uris = client.report().map(|r| r.exports.into_iter().map(|e| e.uri).collect()).unwrap_or_default();
+    Ok(Some(Answer { pid, uris, ..Answer::new(name, Applied::Already) }))
+}
+
+fn said(out: &Out, places: &Places, answer: &Answer) -> String {
+    // Who starts a degraded array should hear of it.
+    let report = find::one(places, &answer.name).ok();
+    render::started(&answer.name, answer.applied, answer.pid, &answer.uris, report.as_ref(), out.paint)
+}
