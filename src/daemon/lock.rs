@@ -7,6 +7,11 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::time::Duration;
+
+/// A running daemon is told from one that is just ending after this many looks.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(30);
 
 /// The held lock.
 pub struct Lock {
@@ -27,7 +32,7 @@ impl Lock {
             .mode(0o644)
             .open(&path)
             .map_err(failed)?;
-        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let mut file = match lock_in_time(file) {
             Ok(file) => file,
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => return Err(busy(name, read_pid(&mut file))),
             Err((_, e)) => return Err(failed(e.into())),
@@ -77,6 +82,18 @@ pub fn make_dir(places: &Places, name: &str) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(e)),
         _ => Ok(()),
     }
+}
+
+/// A daemon that was killed this moment holds the lock until the kernel is through with it.
+fn lock_in_time(mut file: File) -> std::result::Result<Flock<File>, (File, nix::errno::Errno)> {
+    for _ in 0..TRIES {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((back, nix::errno::Errno::EWOULDBLOCK)) => file = back,
+            other => return other,
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {

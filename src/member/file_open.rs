@@ -14,7 +14,6 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How to open a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,19 +153,27 @@ fn clear_direct(file: &File) -> io::Result<()> {
 }
 
 /// How often a device's lock is tried: device managers take it for a moment while they look.
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(30);
+const DEVICE_TRIES: u32 = 10;
 
 /// Locks the whole file. Two kinds of lock, because programs use either: the one of flock(2),
 /// which tells who holds it, and the one of the open file description, which qemu takes.
 fn lock(file: &File, meta: &Metadata, path: &Path, shared: bool) -> Result<()> {
-    let tries = if meta.file_type().is_block_device() { LOCK_TRIES } else { 1 };
-    for attempt in 1..=tries {
+    let mut attempt = 0;
+    loop {
         let taken = if shared { file.try_lock_shared() } else { file.try_lock() };
         match taken {
             Ok(()) => break,
-            Err(TryLockError::WouldBlock) if attempt < tries => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::WouldBlock) => return Err(locked(path, meta)),
+            Err(TryLockError::WouldBlock) => {
+                // A lock nobody holds is that of a process that is ending.
+                let device = meta.file_type().is_block_device();
+                attempt += 1;
+                if attempt >= real::ENDING_TRIES
+                    || (lock_holder(meta).is_some() && !(device && attempt < DEVICE_TRIES))
+                {
+                    return Err(locked(path, meta));
+                }
+                std::thread::sleep(real::ENDING_PAUSE);
+            }
             Err(TryLockError::Error(e)) => {
                 return Err(Error::io("cannot lock", e).member(path.display().to_string()));
             }

@@ -2,8 +2,11 @@
 
 use super::io::{Submission, ready};
 use super::op::{Op, Readiness};
+use super::process::{ENDING_PAUSE, ENDING_TRIES, is_running};
 use super::socket::suit_driver;
 use crate::error::{Error, ErrorKind, Result};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -87,12 +90,23 @@ fn remove_stale(path: &Path) -> Result<()> {
         let what = format!("{} exists and is not a socket", path.display());
         return Err(Error::new(ErrorKind::AlreadyExists, what).hint("name another path for the socket"));
     }
-    match UnixStream::connect(path) {
-        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(cannot),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => Err(Error::new(ErrorKind::Busy, format!("somebody listens on {} already", path.display()))
-            .hint("stop the process that serves it, or name another path")),
+    for _ in 0..ENDING_TRIES {
+        match UnixStream::connect(path) {
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                return std::fs::remove_file(path).map_err(cannot);
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Ok(stream) if is_left_by_the_dead(&stream) => std::thread::sleep(ENDING_PAUSE),
+            _ => break,
+        }
     }
+    Err(Error::new(ErrorKind::Busy, format!("somebody listens on {} already", path.display()))
+        .hint("stop the process that serves it, or name another path"))
+}
+
+/// The kernel goes on listening for a killed process until it has ended that one's I/O.
+fn is_left_by_the_dead(stream: &UnixStream) -> bool {
+    getsockopt(stream, PeerCredentials).is_ok_and(|c| u32::try_from(c.pid()).is_ok_and(|p| !is_running(p)))
 }
 
 impl Drop for Listener {
