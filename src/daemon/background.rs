@@ -23,7 +23,7 @@ const WORD_MAX: u64 = 1 << 20;
 pub fn start_background(name: &str, places: &Places, options: &RunOptions) -> Result<Started> {
     // What can be said without a child is said without one.
     Config::load(places, name)?;
-    if let Some(pid) = Lock::holder(places, name)? {
+    if let Some(pid) = running_pid(places, name)? {
         return Err(lock::busy(name, Some(pid).filter(|pid| *pid > 0)));
     }
     lock::make_dir(places, name)?;
@@ -46,6 +46,11 @@ pub fn start_background(name: &str, places: &Places, options: &RunOptions) -> Re
                 .hint(format!("look into {}", log.display())))
         }
     }
+}
+
+/// The process that runs the array, if one does; 0 if it does not say which.
+pub fn running_pid(places: &Places, name: &str) -> Result<Option<u32>> {
+    Lock::holder(places, name)
 }
 
 fn command(program: &Path, name: &str, places: &Places, options: &RunOptions) -> Result<Command> {

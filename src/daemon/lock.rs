@@ -32,7 +32,7 @@ impl Lock {
             .mode(0o644)
             .open(&path)
             .map_err(failed)?;
-        let mut file = match lock_in_time(file) {
+        let mut file = match lock_in_time(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => return Err(busy(name, read_pid(&mut file))),
             Err((_, e)) => return Err(failed(e.into())),
@@ -42,7 +42,7 @@ impl Lock {
         Ok(Self { file })
     }
 
-    /// The process that holds the lock, if one does.
+    /// The process that holds the lock, if one does; 0 if it does not say which.
     pub fn holder(places: &Places, name: &str) -> Result<Option<u32>> {
         let path = places.pid_file(name);
         let failed = |e| Error::io(format!("cannot look at the lock {}", path.display()), e);
@@ -51,7 +51,7 @@ impl Lock {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(failed(e)),
         };
-        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        match lock_in_time(file, FlockArg::LockSharedNonblock) {
             Ok(_) => Ok(None),
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => Ok(Some(read_pid(&mut file).unwrap_or(0))),
             Err((_, e)) => Err(failed(e.into())),
@@ -85,15 +85,18 @@ pub fn make_dir(places: &Places, name: &str) -> Result<()> {
 }
 
 /// A daemon that was killed this moment holds the lock until the kernel is through with it.
-fn lock_in_time(mut file: File) -> std::result::Result<Flock<File>, (File, nix::errno::Errno)> {
+fn lock_in_time(
+    mut file: File,
+    how: FlockArg,
+) -> std::result::Result<Flock<File>, (File, nix::errno::Errno)> {
     for _ in 0..TRIES {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(file, how) {
             Err((back, nix::errno::Errno::EWOULDBLOCK)) => file = back,
             other => return other,
         }
         std::thread::sleep(PAUSE);
     }
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+    Flock::lock(file, how)
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {

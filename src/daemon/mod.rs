@@ -22,7 +22,7 @@ mod places;
 mod ready;
 mod run;
 
-pub use background::start_background;
+pub use background::{running_pid, start_background};
 pub use config::{Config, ExportConfig, IoMode};
 pub use create::{CreateArgs, Created, create};
 pub use examine::{AreaReport, CopyReport, ExamineReport, SlotReport, examine};

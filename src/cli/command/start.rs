@@ -7,7 +7,7 @@ use crate::cli::find;
 use crate::cli::out::{Out, complain, remark};
 use crate::cli::render;
 use crate::cli::resolve::{Format, Start, Which};
-use crate::daemon::{Places, RunOptions, run, start_background};
+use crate::daemon::{Places, RunOptions, run, running_pid, start_background};
 use crate::error::{ErrorKind, Result};
 
 /// Starts what is asked for; what runs already is left alone.
@@ -69,8 +69,14 @@ fn background(places: &Places, name: &str, options: &RunOptions) -> Result<Answe
 
 fn runs_already(places: &Places, name: &str) -> Result<Option<Answer>> {
     let Some(client) = find::running(places, name)? else { return Ok(None) };
-    // A daemon that does not answer runs all the same.
-    let pid = client.version().ok().map(|v| v.pid);
+    let pid = match client.version() {
+        Ok(version) => Some(version.pid),
+        // One that was killed this moment; or one that runs all the same and does not answer.
+        Err(_) => match running_pid(places, name)? {
+            None => return Ok(None),
+            pid => pid.filter(|pid| *pid > 0),
+        },
+    };
     let uris = client.report().map(|r| r.exports.into_iter().map(|e| e.uri).collect()).unwrap_or_default();
     Ok(Some(Answer { pid, uris, ..Answer::new(name, Applied::Already) }))
 }
