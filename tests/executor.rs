@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::channel::{mpsc, oneshot};
 use futures::executor::block_on;
 use futures::{FutureExt, StreamExt};
-use palisade::env::real::{IoKind, Listener, Runtime, Socket};
+use palisade::env::real::{IoKind, Listener, Runtime, RuntimeOptions, Socket};
 use palisade::env::{Env, Stream, deadline};
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -20,7 +20,9 @@ use std::time::Duration;
 /// Runs a test on both drivers.
 fn on_both(threads: usize, test: impl Fn(&Runtime)) {
     for io in [IoKind::Auto, IoKind::Portable] {
-        let runtime = Runtime::start(threads, io, 64 << 20).unwrap();
+        let runtime =
+            Runtime::start(RuntimeOptions { threads, io, keep_bytes: 64 << 20, ..RuntimeOptions::default() })
+                .unwrap();
         println!("on {}", runtime.io_description());
         test(&runtime);
         runtime.stop();
@@ -244,7 +246,13 @@ fn stop_drops_tasks_that_wait_for_ever() {
         }
     }
     for io in [IoKind::Auto, IoKind::Portable] {
-        let runtime = Runtime::start(2, io, 1 << 20).unwrap();
+        let runtime = Runtime::start(RuntimeOptions {
+            threads: 2,
+            io,
+            keep_bytes: 1 << 20,
+            ..RuntimeOptions::default()
+        })
+        .unwrap();
         let dropped = Arc::new(AtomicUsize::new(0));
         let (a, b) = pair();
         let listening = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -352,11 +360,19 @@ fn where_io_uring_is_refused_auto_falls_back_and_says_so() {
         let program: seccompiler::BpfProgram = filter.try_into().unwrap();
         seccompiler::apply_filter(&program).unwrap();
         // The threads a runtime starts inherit the filter.
-        let runtime = Runtime::start(2, IoKind::Auto, 1 << 20).unwrap();
+        let runtime =
+            Runtime::start(RuntimeOptions { threads: 2, keep_bytes: 1 << 20, ..RuntimeOptions::default() })
+                .unwrap();
         assert_eq!(runtime.io_description(), "portable (io_uring refused: Operation not permitted)");
         assert_eq!(block_on(runtime.remote(1).call(|| async { 5 })), Ok(5));
         runtime.stop();
-        let error = Runtime::start(1, IoKind::Uring, 1 << 20).err().unwrap();
+        let error = Runtime::start(RuntimeOptions {
+            io: IoKind::Uring,
+            keep_bytes: 1 << 20,
+            ..RuntimeOptions::default()
+        })
+        .err()
+        .unwrap();
         assert_eq!(error.kind(), palisade::error::ErrorKind::Permission);
         assert!(error.to_string().contains("Operation not permitted"), "{error}");
     });

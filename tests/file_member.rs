@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::executor::block_on;
 use palisade::env::Env;
-use palisade::env::real::{IoKind, Runtime};
+use palisade::env::real::{IoKind, Runtime, RuntimeOptions};
 use palisade::error::ErrorKind;
 use palisade::member::{
     Backend, FileBackend, FileOpener, OpenOptions, Opener, Persistence, Presence, Span, create_image,
@@ -47,7 +47,9 @@ fn on_all<Fut: Future<Output = ()>>(
     for io in [IoKind::Auto, IoKind::Portable] {
         for direct in [true, false] {
             let image = image();
-            let runtime = Runtime::start(1, io, 64 << 20).unwrap();
+            let runtime =
+                Runtime::start(RuntimeOptions { io, keep_bytes: 64 << 20, ..RuntimeOptions::default() })
+                    .unwrap();
             let options = OpenOptions { direct, ..OpenOptions::default() };
             let backend = Arc::new(FileBackend::open(&image.path, options).unwrap());
             println!("on {}, direct: {}", runtime.io_description(), backend.is_direct());
@@ -239,7 +241,8 @@ fn the_lock_outlives_the_backend_while_a_write_is_under_way() {
     for io in [IoKind::Auto, IoKind::Portable] {
         let image = image();
         let path = image.path.clone();
-        let runtime = Runtime::start(1, io, 64 << 20).unwrap();
+        let runtime =
+            Runtime::start(RuntimeOptions { io, keep_bytes: 64 << 20, ..RuntimeOptions::default() }).unwrap();
         let env = runtime.env();
         let ended = runtime.remote(0).call(move || async move {
             let backend = FileBackend::open(&path, OpenOptions::default()).unwrap();
@@ -299,7 +302,8 @@ fn what_cannot_be_a_member_is_refused_with_its_reason() {
 #[test]
 fn a_read_only_backend_changes_nothing() {
     let image = image();
-    let runtime = Runtime::start(1, IoKind::Auto, 1 << 20).unwrap();
+    let runtime =
+        Runtime::start(RuntimeOptions { keep_bytes: 1 << 20, ..RuntimeOptions::default() }).unwrap();
     let path = image.path.clone();
     let ended = runtime.remote(0).call(move || async move {
         let options = OpenOptions { read_only: true, ..OpenOptions::default() };
@@ -345,7 +349,8 @@ fn a_block_device_is_held_exclusively_and_known_by_its_number() {
     assert_eq!(used, format!("attached to {}, not mounted", device.0));
     assert_eq!(is_mounted(&path).unwrap(), None);
     for io in [IoKind::Auto, IoKind::Portable] {
-        let runtime = Runtime::start(1, io, 16 << 20).unwrap();
+        let runtime =
+            Runtime::start(RuntimeOptions { io, keep_bytes: 16 << 20, ..RuntimeOptions::default() }).unwrap();
         let (env, path) = (runtime.env(), path.clone());
         let ended = runtime.remote(0).call(move || async move {
             let backend = FileBackend::open(&path, OpenOptions::default()).unwrap();

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use palisade::env::real::{IoKind, Listener, Runtime, Socket};
+use palisade::env::real::{IoKind, Listener, Runtime, RuntimeOptions, Socket};
 use palisade::export::{MemoryVolume, ReadOnly, Volume};
 use palisade::nbd::{Export, Exports, Limits, serve};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,9 @@ struct Server {
 impl Server {
     fn start(threads: usize, io: IoKind) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let runtime = Runtime::start(threads, io, 64 << 20).unwrap();
+        let runtime =
+            Runtime::start(RuntimeOptions { threads, io, keep_bytes: 64 << 20, ..RuntimeOptions::default() })
+                .unwrap();
         let exports = Exports::new();
         let volume: Arc<dyn Volume> = Arc::new(MemoryVolume::new(SIZE));
         let rom = Arc::new(ReadOnly(volume.clone()));

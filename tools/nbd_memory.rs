@@ -1,7 +1,7 @@
 //! Serves volumes in memory over NBD, to measure and probe the front end by itself:
 //! `nbd_memory SOCKET SIZE_BYTES [THREADS] [auto|io_uring|portable]`.
 
-use palisade::env::real::{IoKind, Listener, Runtime, Socket};
+use palisade::env::real::{IoKind, Listener, Runtime, RuntimeOptions, Socket};
 use palisade::export::MemoryVolume;
 use palisade::nbd::{Export, Exports, Limits, serve};
 use std::path::Path;
@@ -14,7 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let threads = rest.first().map_or(Ok(1), |t| t.parse())?;
     let io: IoKind = rest.get(1).map_or("auto", |s| s).parse()?;
-    let runtime = Runtime::start(threads, io, 256 << 20)?;
+    let runtime =
+        Runtime::start(RuntimeOptions { threads, io, keep_bytes: 256 << 20, ..RuntimeOptions::default() })?;
     let exports = Exports::new();
     let volume = Arc::new(MemoryVolume::new(size.parse()?));
     exports.add(Export { name: "memory".into(), description: "a volume in memory".into(), volume })?;

@@ -81,6 +81,8 @@ pub struct Config {
     pub io: IoMode,
     /// Executor threads.
     pub threads: usize,
+    /// Longest time a thread looks for completions before it sleeps.
+    pub busy_poll_us: u64,
     /// Longest time one member operation may take.
     pub member_deadline_ms: u64,
     /// How often members are looked after.
@@ -106,6 +108,7 @@ struct RawConfig {
     exports: Vec<ExportConfig>,
     io: Option<String>,
     threads: Option<u64>,
+    busy_poll_us: Option<u64>,
     member_deadline_ms: Option<u64>,
     probe_interval_ms: Option<u64>,
     #[serde(default, deserialize_with = "size")]
@@ -141,6 +144,7 @@ impl Config {
             exports: Vec::new(),
             io: IoMode::Auto,
             threads: 1,
+            busy_poll_us: 100,
             member_deadline_ms: 10_000,
             probe_interval_ms: 1_000,
             max_rebuild_rate: 0,
@@ -228,6 +232,7 @@ impl RawConfig {
             exports: self.exports,
             io,
             threads: count("threads", self.threads, 1..=64, defaults.threads)?,
+            busy_poll_us: within("busy_poll_us", self.busy_poll_us, 0..=1000, defaults.busy_poll_us)?,
             member_deadline_ms: within(
                 "member_deadline_ms",
                 self.member_deadline_ms,

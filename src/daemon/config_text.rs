@@ -71,7 +71,7 @@ pub fn fresh(config: &Config) -> String {
     }
     close(&mut members);
     let quoted = |text: &str| Value::from(text).to_string();
-    let Config { threads, member_deadline_ms, probe_interval_ms, max_connections, .. } = config;
+    let Config { threads, busy_poll_us, member_deadline_ms, probe_interval_ms, max_connections, .. } = config;
     format!(
         "\
 # Configuration of the palisade array {name}. Edit it freely; it is read when the array starts.
@@ -87,6 +87,10 @@ io = {io}
 
 # Threads that serve requests, 1 to 64.
 threads = {threads}
+
+# How long, in microseconds, a busy thread looks for the end of I/O before it sleeps. Quicker answers
+# for more CPU time; 0 sleeps at once. An idle array does not look.
+busy_poll_us = {busy_poll_us}
 
 # A member that takes longer than this for one operation counts as failed.
 member_deadline_ms = {member_deadline_ms}

@@ -8,7 +8,7 @@ use super::exports::nbd_uri;
 use super::places::{Places, check_name, check_socket_path};
 use crate::array::{Array, Candidate, CreateSpec};
 use crate::env::Env;
-use crate::env::real::{IoKind, Runtime};
+use crate::env::real::{Runtime, RuntimeOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Areas;
 use crate::geometry::Shape;
@@ -71,7 +71,7 @@ pub fn create(places: &Places, args: &CreateArgs) -> Result<Created> {
     images.make_absent(&all, args.member_size_bytes)?;
     refuse_doubles(&all)?;
     all.iter().try_for_each(|path| devices::check_unused(path))?;
-    let runtime = Runtime::start(1, IoKind::Auto, KEEP_BYTES)?;
+    let runtime = Runtime::start(RuntimeOptions { keep_bytes: KEEP_BYTES, ..RuntimeOptions::default() })?;
     let spec = CreateSpec { name: args.name.clone(), shape, size_bytes: args.size_bytes };
     let (env, force, paths) = (runtime.env(), args.force, (members.clone(), spares.clone()));
     let formatted =

@@ -3,7 +3,7 @@
 use super::devices;
 use super::executor::run_on;
 use crate::env::Env;
-use crate::env::real::{IoKind, Runtime};
+use crate::env::real::{Runtime, RuntimeOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Areas, Entry, Role, SUPERBLOCK_BYTES, Superblock, pick_newest};
 use crate::member::{Backend, FileBackend, OpenOptions};
@@ -94,7 +94,7 @@ pub struct SlotReport {
 
 /// Reads the superblocks of a file or device; locks nothing, changes nothing.
 pub fn examine(path: &Path) -> Result<ExamineReport> {
-    let runtime = Runtime::start(1, IoKind::Auto, KEEP_BYTES)?;
+    let runtime = Runtime::start(RuntimeOptions { keep_bytes: KEEP_BYTES, ..RuntimeOptions::default() })?;
     let (env, path): (Env, PathBuf) = (runtime.env(), path.to_owned());
     let text = path.display().to_string();
     let looked = run_on(&runtime.remote(0), move || async move {

@@ -20,7 +20,7 @@ use super::ready::{self, Waiting};
 use crate::array::{Array, AssembleOptions};
 use crate::control::Server;
 use crate::env::deadline;
-use crate::env::real::{IoKind, Runtime};
+use crate::env::real::{IoKind, Runtime, RuntimeOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::task;
@@ -102,7 +102,12 @@ impl Daemon {
         let lock = Lock::take(places, name)?;
         let io = options.io.unwrap_or(config.io);
         let keep = usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX);
-        let runtime = Runtime::start(config.threads, io_kind(io), keep)?;
+        let runtime = Runtime::start(RuntimeOptions {
+            threads: config.threads,
+            io: io_kind(io),
+            keep_bytes: keep,
+            busy_poll: Duration::from_micros(config.busy_poll_us),
+        })?;
         tracing::info!("array {name}: I/O by {}, {} threads", runtime.io_description(), runtime.threads());
         let (changed, changes) = sync_channel(1);
         let (array, unopened) = assemble(&config, options, &runtime, Arc::new(LogObserver::new(changed)))?;

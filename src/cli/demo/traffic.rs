@@ -3,7 +3,7 @@
 use super::pattern::Pattern;
 use super::stage::NAME;
 use crate::cli::interrupt::Interrupt;
-use crate::env::real::{IoKind, Runtime, Socket};
+use crate::env::real::{Runtime, RuntimeOptions, Socket};
 use crate::env::{Env, join_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Durability;
@@ -51,7 +51,7 @@ struct Work {
 impl Traffic {
     /// To be made after [`Interrupt`], whose signals its thread must not get.
     pub fn new(socket: &Path) -> Result<Self> {
-        let runtime = Runtime::start(1, IoKind::Auto, KEEP_BYTES)?;
+        let runtime = Runtime::start(RuntimeOptions { keep_bytes: KEEP_BYTES, ..RuntimeOptions::default() })?;
         Ok(Self { runtime, socket: socket.to_owned(), stop: Arc::new(AtomicBool::new(false)) })
     }
 

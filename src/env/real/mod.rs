@@ -6,6 +6,7 @@
 //! buffers until the kernel is done with them; one system call a turn carries all operations.
 //! Must never: be used by the engine directly, which sees only `Env` and traits.
 
+mod busy_poll;
 mod driver;
 mod environment;
 mod executor;
@@ -26,5 +27,5 @@ pub(crate) use io::{local_buffers, offload, punch, read_at, sync, write_at};
 pub use listener::Listener;
 pub(crate) use pool::Line;
 pub(crate) use process::{ENDING_PAUSE, ENDING_TRIES};
-pub use runtime::{IoKind, Remote, Runtime};
+pub use runtime::{IoKind, Remote, Runtime, RuntimeOptions};
 pub use socket::Socket;

@@ -1,5 +1,6 @@
 //! The threads: each with its own executor, ring, timers and tasks; and the handle to reach them.
 
+use super::busy_poll::BusyPoll;
 use super::driver::{Driver, Reactor};
 use super::environment::RealEnv;
 use super::executor::Executor;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// How I/O is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +45,26 @@ impl FromStr for IoKind {
     }
 }
 
+/// How to run the threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeOptions {
+    /// Number of executor threads; none is taken as one.
+    pub threads: usize,
+    /// How I/O is done.
+    pub io: IoKind,
+    /// Free buffers are kept up to this many bytes.
+    pub keep_bytes: usize,
+    /// Longest time a thread looks for completions before it sleeps (io_uring only); adapted to
+    /// the load, and never by an idle thread. Zero: sleep at once.
+    pub busy_poll: Duration,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self { threads: 1, io: IoKind::Auto, keep_bytes: 64 << 20, busy_poll: Duration::ZERO }
+    }
+}
+
 /// A running set of executor threads. Dropping it stops them.
 pub struct Runtime {
     env: Env,
@@ -56,14 +78,14 @@ struct Worker {
 }
 
 impl Runtime {
-    /// Starts `threads` executors (at least one); free buffers up to `keep_bytes` are kept.
-    pub fn start(threads: usize, io: IoKind, keep_bytes: usize) -> Result<Self> {
-        let buffers = BufferPool::new(keep_bytes);
+    /// Starts the threads.
+    pub fn start(options: RuntimeOptions) -> Result<Self> {
+        let buffers = BufferPool::new(options.keep_bytes);
         let pool = Pool::new();
         let env = Env::new(Arc::new(RealEnv::new(buffers.clone())));
         let mut runtime = Self { env, description: String::new(), workers: Vec::new() };
-        for number in 0..threads.max(1) {
-            let (worker, description) = start_worker(number, io, buffers.clone(), Arc::clone(&pool))?;
+        for number in 0..options.threads.max(1) {
+            let (worker, description) = start_worker(number, options, buffers.clone(), Arc::clone(&pool))?;
             runtime.workers.push(worker);
             runtime.note(description);
         }
@@ -121,14 +143,19 @@ impl Drop for Runtime {
     }
 }
 
-fn start_worker(number: usize, io: IoKind, buffers: BufferPool, pool: Arc<Pool>) -> Result<(Worker, String)> {
+fn start_worker(
+    number: usize,
+    options: RuntimeOptions,
+    buffers: BufferPool,
+    pool: Arc<Pool>,
+) -> Result<(Worker, String)> {
     let cannot = |e| Error::io("cannot start an I/O thread", e);
     let inbox = Inbox::new().map_err(cannot)?;
     let (tell, told) = mpsc::sync_channel(1);
     let theirs = Arc::clone(&inbox);
     let body = move || {
         // The ring belongs to the thread that makes it.
-        let driver = make_driver(io, &theirs, &pool);
+        let driver = make_driver(options, &theirs, &pool);
         match driver {
             Ok((driver, description)) => {
                 drop(tell.send(Ok(description)));
@@ -149,11 +176,16 @@ fn start_worker(number: usize, io: IoKind, buffers: BufferPool, pool: Arc<Pool>)
     }
 }
 
-fn make_driver(io: IoKind, inbox: &Arc<Inbox>, pool: &Arc<Pool>) -> Result<(Box<dyn Driver>, String)> {
+fn make_driver(
+    options: RuntimeOptions,
+    inbox: &Arc<Inbox>,
+    pool: &Arc<Pool>,
+) -> Result<(Box<dyn Driver>, String)> {
+    let RuntimeOptions { io, busy_poll, .. } = options;
     let refusal = if io == IoKind::Portable {
         None
     } else {
-        match Uring::new(Arc::clone(inbox)) {
+        match Uring::new(Arc::clone(inbox), BusyPoll::new(busy_poll)) {
             Ok(ring) => return Ok((Box::new(ring), "io_uring".into())),
             Err(error) => Some(error),
         }

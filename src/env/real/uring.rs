@@ -14,6 +14,7 @@
 //!
 //! Source: io_uring_enter(2), io_uring_setup(2).
 
+use super::busy_poll::BusyPoll;
 use super::driver::{Completion, Driver, Wait};
 use super::inbox::Inbox;
 use super::op::{Op, Readiness, part_of};
@@ -23,12 +24,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SUBMISSIONS: u32 = 256;
 const COMPLETIONS: u32 = 4096;
 /// Most kernel threads at work on files for one ring.
 const KERNEL_WORKERS: u32 = 128;
+
+/// Looks at the ring for each look at the clock.
+const LOOKS: u32 = 16;
 
 /// Marks completions of cancel requests, which nobody waits for.
 const CANCEL: u64 = u64::MAX;
@@ -64,6 +68,7 @@ pub(super) struct Uring {
     #[expect(clippy::vec_box, reason = "boxed when it is used again, so boxed while it waits")]
     spare: Vec<Box<Scratch>>,
     generation: u32,
+    busy_poll: BusyPoll,
 }
 
 /// Builds a ring with the best flags the kernel has.
@@ -94,7 +99,7 @@ fn build_ring() -> io::Result<IoUring> {
 
 impl Uring {
     /// A ring for the calling thread, which alone may use it.
-    pub(super) fn new(inbox: Arc<Inbox>) -> io::Result<Self> {
+    pub(super) fn new(inbox: Arc<Inbox>, busy_poll: BusyPoll) -> io::Result<Self> {
         let ring = build_ring()?;
         // Flushes run on kernel workers; a device that hangs must not take them all. Older
         // kernels keep their own, smaller bound.
@@ -109,6 +114,7 @@ impl Uring {
             backlog: VecDeque::new(),
             spare: Vec::new(),
             generation: 0,
+            busy_poll,
         })
     }
 
@@ -169,6 +175,39 @@ impl Uring {
                 }
             }
         }
+    }
+
+    /// Submits, looks for completions as long as that pays, then sleeps.
+    fn look_then_sleep(&mut self, wait: Wait) {
+        let begin = Instant::now();
+        let window = match wait {
+            Wait::For(limit) => self.busy_poll.window().min(limit),
+            _ => self.busy_poll.window(),
+        };
+        if window.is_zero() {
+            self.enter(wait);
+        } else {
+            self.enter(Wait::Not);
+            while !self.has_news() {
+                // Looking is cheaper than asking for the time.
+                if (0..LOOKS).all(|_| !self.has_news()) && begin.elapsed() >= window {
+                    break;
+                }
+            }
+            let found = self.has_news();
+            self.enter(if found { Wait::Not } else { wait });
+        }
+        self.busy_poll.learn(begin.elapsed());
+    }
+
+    /// Whether there are completions, or the kernel has some that it wants to be asked for.
+    fn has_news(&mut self) -> bool {
+        std::hint::spin_loop();
+        let mut queue = self.ring.completion();
+        queue.sync();
+        let some = !queue.is_empty();
+        drop(queue);
+        some || self.ring.submission().taskrun()
     }
 
     fn enter(&mut self, wait: Wait) {
@@ -341,7 +380,12 @@ impl Driver for Uring {
         self.arm_wake();
         self.push_backlog();
         let waiting = !self.ring.completion().is_empty() || !self.backlog.is_empty();
-        self.enter(if waiting { Wait::Not } else { wait });
+        match wait {
+            Wait::Not => self.enter(Wait::Not),
+            _ if waiting => self.enter(Wait::Not),
+            _ if self.busy_poll.is_on() => self.look_then_sleep(wait),
+            _ => self.enter(wait),
+        }
         self.reap(done);
     }
 
