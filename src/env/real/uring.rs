@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 
 const SUBMISSIONS: u32 = 256;
 const COMPLETIONS: u32 = 4096;
+/// So many operations start before the turn ends, that disks need not wait for the rest of it.
+const BATCH: usize = 8;
 /// Most kernel threads at work on files for one ring.
 const KERNEL_WORKERS: u32 = 128;
 
@@ -132,7 +134,7 @@ impl Uring {
     fn push(&mut self, entry: squeue::Entry) {
         self.backlog.push_back(entry);
         self.push_backlog();
-        if !self.backlog.is_empty() {
+        if !self.backlog.is_empty() || self.ring.submission().len() >= BATCH {
             // Full: let the kernel take what is queued. If it cannot now, the next turn tries.
             let _ = self.ring.submit();
             self.push_backlog();
