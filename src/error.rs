@@ -141,6 +141,13 @@ impl Error {
         self
     }
 
+    /// Adds to what is said, at its end.
+    #[must_use]
+    pub fn and(mut self, more: &str) -> Self {
+        self.0.what.push_str(more);
+        self
+    }
+
     /// The kind, for matching.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

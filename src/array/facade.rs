@@ -176,9 +176,14 @@ impl Array {
         Ok(())
     }
 
+    /// Bytes a new member must have at least.
+    pub fn required_bytes(&self) -> u64 {
+        self.coordinator.identity.areas.required_bytes()
+    }
+
     async fn admit(&self, new: Candidate, change: impl Fn(MemberId) -> Change) -> Result<MemberId> {
         let identity = &self.coordinator.identity;
-        let required = identity.areas.required_bytes();
+        let required = self.required_bytes();
         let size = new.backend.size_bytes();
         if size < required {
             let what = format!("too small: {} where {} are needed", format_size(size), format_size(required));

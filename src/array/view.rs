@@ -94,6 +94,15 @@ fn empty(slot: Slot) -> MemberReport {
     }
 }
 
+/// What the loss of so many members means.
+fn outlook(parity: usize, lost: usize) -> String {
+    match parity.checked_sub(lost) {
+        None => ".".to_owned(),
+        Some(0) => "; everything is readable, but not one more may be lost.".to_owned(),
+        Some(left) => format!("; everything is readable, and {left} more may be lost."),
+    }
+}
+
 fn problems(
     state: &State,
     coordinator: &Coordinator,
@@ -122,11 +131,8 @@ fn problems(
         if filling && working {
             continue;
         }
-        let left = parity.saturating_sub(lost.len());
         problems.push(Problem {
-            what: format!(
-                "Slot {slot} has lost its member; everything is readable, and {left} more may be lost."
-            ),
+            what: format!("Slot {slot} has lost its member{}", outlook(parity, lost.len())),
             action: (!filling).then(|| format!("palisade replace {name} {slot} /path/to/new --wait")),
         });
     }

@@ -147,9 +147,6 @@ pub struct StartArgs {
     /// Leave a member out as if it were missing: one side of an array that was split.
     #[arg(long, value_name = "PATH", num_args = 1.., action = ArgAction::Append, conflicts_with = "all")]
     pub exclude: Vec<String>,
-    /// Pipe to report readiness on.
-    #[arg(long, hide = true, requires = "foreground")]
-    pub ready_fd: Option<i32>,
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -7,7 +7,6 @@ use crate::daemon::{CreateArgs, IoMode, check_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::parse_size;
 use clap_complete::Shell;
-use std::os::fd::RawFd;
 
 /// One array or all of them.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,8 +70,6 @@ pub struct Start {
     pub force: bool,
     /// Absolute paths of members to leave out.
     pub exclude: Vec<String>,
-    /// Pipe to report readiness on.
-    pub ready_fd: Option<RawFd>,
 }
 
 /// `status`, checked.
@@ -155,7 +152,6 @@ pub fn resolve(command: args::Command) -> Result<Action> {
                 io: a.io.map(|io| io.parse()).transpose()?,
                 force: a.force,
                 exclude: a.exclude.iter().map(|path| absolute(path)).collect::<Result<_>>()?,
-                ready_fd: a.ready_fd,
             },
             format(a.output),
         ),
@@ -331,7 +327,6 @@ mod tests {
             ("palisade start", "required"),
             ("palisade start tank --all", "cannot be used with"),
             ("palisade start --all --foreground", "cannot be used with"),
-            ("palisade start tank --ready-fd 3", "required"),
             ("palisade stop a/b", "cannot name an array"),
             ("palisade rebuild tank --max-rate fast", "--max-rate"),
         ] {

@@ -128,7 +128,8 @@ impl Desk {
         check_new(&body.new)?;
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
-            let new = devices::open_new(&*opener, &env, &body.new, body.force).await?;
+            let opened = devices::open_new(&*opener, &env, &body.new, body.force).await;
+            let new = opened.map_err(|e| devices::offer_image(e, &body.new, array.required_bytes()))?;
             array.replace(&body.old, new).await
         };
         let uuid = self.on_array(attach).await?;
@@ -140,7 +141,8 @@ impl Desk {
         check_new(&body.path)?;
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
-            let new = devices::open_new(&*opener, &env, &body.path, body.force).await?;
+            let opened = devices::open_new(&*opener, &env, &body.path, body.force).await;
+            let new = opened.map_err(|e| devices::offer_image(e, &body.path, array.required_bytes()))?;
             array.add(new).await
         };
         let uuid = self.on_array(attach).await?;

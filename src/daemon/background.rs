@@ -4,7 +4,7 @@
 use super::config::Config;
 use super::lock::{self, Lock};
 use super::places::Places;
-use super::ready::Word;
+use super::ready::{READY_FD, Word};
 use super::run::{RunOptions, Started};
 use crate::error::{Error, ErrorKind, Result};
 use std::fs::File;
@@ -18,7 +18,7 @@ const LOG_MAX: u64 = 4 << 20;
 /// Longest line a child may say.
 const WORD_MAX: u64 = 1 << 20;
 
-/// Starts `palisade start NAME --foreground --ready-fd 1` in the background and waits until it
+/// Starts `palisade start NAME --foreground` in the background and waits until it
 /// serves. Fails with the child's error, or with `Busy` "already running, pid N".
 pub fn start_background(name: &str, places: &Places, options: &RunOptions) -> Result<Started> {
     // What can be said without a child is said without one.
@@ -57,7 +57,8 @@ fn command(program: &Path, name: &str, places: &Places, options: &RunOptions) ->
     let log = open_log(&places.log_file(name))?;
     let mut command = Command::new(program);
     command
-        .args(["start", name, "--foreground", "--ready-fd", "1"])
+        .args(["start", name, "--foreground"])
+        .env(READY_FD, "1")
         .env("PALISADE_CONFIG_DIR", &places.config_dir)
         .env("PALISADE_RUNTIME_DIR", &places.runtime_dir)
         .current_dir("/")

@@ -30,6 +30,14 @@ pub async fn open_new(opener: &dyn Opener, env: &Env, path: &str, force: bool) -
         .hint("give another path, or --force to overwrite what it holds"))
 }
 
+/// Says how to make an image file, to whoever names one that does not exist.
+pub fn offer_image(error: Error, path: &str, required_bytes: u64) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    error.hint(format!("to use an image file, make it first: truncate -s {required_bytes} {path}"))
+}
+
 /// What a device holds, in words.
 pub async fn holds(backend: &dyn Backend, env: &Env) -> Result<Vec<String>> {
     let found = signature::detect(backend, env).await?;

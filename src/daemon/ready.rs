@@ -20,6 +20,9 @@ pub enum Word {
     Failed(ErrorText),
 }
 
+/// Names the descriptor of the pipe on which a daemon in the background says that it serves.
+pub const READY_FD: &str = "PALISADE_READY_FD";
+
 /// Who waits for the daemon.
 pub struct Waiting {
     pipe: Option<File>,
@@ -27,15 +30,20 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Opens the inherited descriptor anew, through /proc, which refuses one that is not open.
-    pub fn on(ready_fd: Option<RawFd>) -> Result<Self> {
-        let open = |fd: RawFd| {
-            let path = format!("/proc/self/fd/{fd}");
-            File::options().write(true).open(path).map_err(|e| {
-                Error::new(ErrorKind::InvalidInput, format!("--ready-fd {fd} cannot be written to")).source(e)
-            })
-        };
-        Ok(Self { pipe: ready_fd.map(open).transpose()?, on_stdout: ready_fd == Some(1) })
+    /// Whoever set [`READY_FD`]. The inherited descriptor is opened anew, through /proc, which
+    /// refuses one that is not open.
+    pub fn from_env() -> Result<Self> {
+        let Ok(fd) = std::env::var(READY_FD) else { return Ok(Self { pipe: None, on_stdout: false }) };
+        let refused = || Error::new(ErrorKind::InvalidInput, format!("{READY_FD}={fd} cannot be written to"));
+        let number: RawFd = fd.parse().map_err(|e| refused().source(e))?;
+        let path = format!("/proc/self/fd/{number}");
+        let pipe = File::options().write(true).open(path).map_err(|e| refused().source(e))?;
+        Ok(Self { pipe: Some(pipe), on_stdout: number == 1 })
+    }
+
+    /// Whether somebody waits.
+    pub fn is_awaited(&self) -> bool {
+        self.pipe.is_some()
     }
 
     /// It serves.

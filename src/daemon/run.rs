@@ -29,7 +29,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
-use std::os::fd::RawFd;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,8 +45,6 @@ pub struct RunOptions {
     pub force: bool,
     /// Paths of members to leave out as if they were missing: one side of a split.
     pub exclude: Vec<String>,
-    /// Pipe to report readiness or failure on; set by `start_background` in its child.
-    pub ready_fd: Option<RawFd>,
 }
 
 /// What a start says.
@@ -62,8 +59,8 @@ pub struct Started {
 /// Runs the array in this process until it is stopped.
 pub fn run(name: &str, places: &Places, options: &RunOptions) -> Result<()> {
     log::start();
-    let mut waiting = Waiting::on(options.ready_fd)?;
-    if options.ready_fd.is_some() {
+    let mut waiting = Waiting::from_env()?;
+    if waiting.is_awaited() {
         // Fails only for a process that leads a session already: as wanted.
         let _ = nix::unistd::setsid();
     }
@@ -236,12 +233,7 @@ fn with_absent(error: Error, unopened: &[Unopened]) -> Error {
         return error;
     }
     let why: Vec<_> = unopened.iter().map(|u| u.why.as_str()).collect();
-    let what = format!("{}; not opened: {}", error.report(), why.join("; "));
-    let told = Error::new(error.kind(), what);
-    match error.next_step() {
-        Some(hint) => told.hint(hint),
-        None => told,
-    }
+    error.and(&format!("; not opened: {}", why.join("; ")))
 }
 
 /// Ends serving, waits for requests under way, stops the array, lets go of its members.

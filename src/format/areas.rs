@@ -23,8 +23,12 @@ pub const TAIL_BYTES: u64 = 64 << 10;
 pub const DATA_ALIGN_BYTES: u64 = 1 << 20;
 /// Size of a page of the checksum area and of the epoch map.
 pub const PAGE_BYTES: u64 = 4096;
-/// Entries of 4 bytes in such a page, behind its header of 32 bytes.
-pub const PAGE_ENTRIES: u64 = (PAGE_BYTES - 32) / 4;
+/// Such a page is made of sectors that check themselves: a device writes a sector whole or not.
+const PAGE_SECTOR_BYTES: u64 = 512;
+/// Entries of 4 bytes in a sector, behind its header of 8 bytes.
+const SECTOR_ENTRIES: u64 = (PAGE_SECTOR_BYTES - 8) / 4;
+/// Entries in a page.
+pub const PAGE_ENTRIES: u64 = PAGE_BYTES / PAGE_SECTOR_BYTES * SECTOR_ENTRIES;
 
 const JOURNAL_MIN_BYTES: u64 = 16 << 20;
 const JOURNAL_MAX_BYTES: u64 = 1 << 30;
@@ -263,8 +267,8 @@ mod tests {
             journal_offset: 0x1_0000,
             journal_len: 0x100_0000,
             checksum_offset: 0x101_0000,
-            checksum_len: 0xFE000,
-            epoch_offset: 0x110_E000,
+            checksum_len: 0x100000,
+            epoch_offset: 0x111_0000,
             epoch_len: 0x10000,
             data_offset: 0x120_0000,
             stripes: 16095,

@@ -12,8 +12,7 @@ use crate::error::{ErrorKind, Result};
 
 /// Starts what is asked for; what runs already is left alone.
 pub fn start(out: &Out, places: &Places, args: &Start, format: Format) -> Result<Exit> {
-    let options =
-        RunOptions { io: args.io, force: args.force, exclude: args.exclude.clone(), ready_fd: args.ready_fd };
+    let options = RunOptions { io: args.io, force: args.force, exclude: args.exclude.clone() };
     match &args.which {
         Which::One(name) if args.foreground => {
             find::known(places, name)?;

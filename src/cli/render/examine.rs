@@ -17,7 +17,11 @@ pub fn examined(report: &ExamineReport, paint: Paint) -> String {
     };
     line("array", &format!("{}  {}", report.array_name, report.array_uuid));
     line("member", &format!("{}  {}", report.role, report.member_uuid));
-    let stopped = if report.clean { "stopped in order" } else { "in use, or not stopped in order" };
+    let stopped = if report.clean {
+        "clean: nothing was being written"
+    } else {
+        "being written to, or not stopped in order"
+    };
     line("state", &format!("event count {}, {stopped}", report.event_count));
     let (data, parity, chunk) = (report.data, report.parity, format_size(report.chunk_bytes));
     line("shape", &format!("{data} data + {parity} parity, chunk {chunk}"));

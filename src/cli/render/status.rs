@@ -8,7 +8,7 @@ use crate::cli::find::Found;
 use crate::cli::out::{Paint, Tone};
 use crate::daemon::Config;
 use crate::error::Error;
-use crate::units::format_size;
+use crate::units::{MemberId, format_size};
 
 /// Width of a line of prose, labels included.
 const PROSE_CELLS: usize = 96;
@@ -126,7 +126,11 @@ fn members(report: &Report, paint: Paint) -> String {
 fn member(member: &MemberReport) -> Vec<Cell> {
     let (tone, state) = member_state(member.state);
     let count = |n: u64| if n == 0 { Cell::plain("0") } else { Cell::toned(Tone::Warn, n.to_string()) };
-    let path = if member.path.is_empty() { member.uuid.to_string() } else { member.path.clone() };
+    let path = match member.path.as_str() {
+        "" if member.uuid == MemberId::NIL => "-".to_owned(),
+        "" => member.uuid.to_string(),
+        path => path.to_owned(),
+    };
     vec![
         Cell::plain(member.slot.map_or_else(|| "spare".to_owned(), |slot| slot.to_string())),
         Cell::plain(path),
