@@ -6,6 +6,9 @@ use super::{ArrayState, ErrorCounts, MemberReport, MemberState, Problem, Report,
 use crate::format::{Entry, Role};
 use crate::units::Slot;
 
+/// The system's words for a full file system.
+const NO_SPACE: &str = "No space left on device";
+
 /// Builds the report; exports are for the daemon to fill in.
 pub(super) fn report(coordinator: &Coordinator, task: Option<TaskReport>, clean: bool) -> Report {
     let state = coordinator.state();
@@ -77,7 +80,8 @@ fn row(state: &State, entry: &Entry) -> MemberReport {
         state: member_state,
         errors: ErrorCounts { read, write, checksum: 0 },
         size_bytes: known.member.as_ref().map_or(0, |m| m.size_bytes()),
-        reason,
+        // The member's path stands beside it already.
+        reason: reason.map(|why| why.replacen(&format!("{}: ", known.path), "", 1)),
     }
 }
 
@@ -92,6 +96,13 @@ fn empty(slot: Slot) -> MemberReport {
         size_bytes: 0,
         reason: Some("was removed".to_owned()),
     }
+}
+
+/// What lets an array go on that has lost too many members.
+fn resume(state: &State) -> String {
+    let full = state.known.values().filter_map(|k| k.suspect.as_ref()).any(|why| why.contains(NO_SPACE));
+    let what = if full { "free space where their image files lie" } else { "bring these members back" };
+    format!("{what}: the array resumes by itself")
 }
 
 /// What the loss of so many members means.
@@ -122,7 +133,7 @@ fn problems(
                  read. Waiting for {}.",
                 suspects.join(", ")
             ),
-            action: Some("bring these members back: the array resumes by itself".to_owned()),
+            action: Some(resume(state)),
         });
     }
     let lost = go::lost(&state.membership, &coordinator.identity.shape);

@@ -9,9 +9,12 @@ use std::sync::Arc;
 
 /// Refuses with `Busy` what the system uses, force or not.
 pub fn check_unused(path: &str) -> Result<()> {
-    match is_mounted(Path::new(path))? {
-        None => Ok(()),
-        Some(how) => Err(Error::new(ErrorKind::Busy, format!("is in use: {how}"))
+    match is_mounted(Path::new(path)) {
+        Ok(None) => Ok(()),
+        // Whoever opens it can say better what to do.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+        Ok(Some(how)) => Err(Error::new(ErrorKind::Busy, format!("is in use: {how}"))
             .member(path)
             .hint("unmount or detach it first; --force does not override this")),
     }
