@@ -74,6 +74,11 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
     (30165, None, "status took a lost chunk for a hole with fewer than k members to tell"),
     (10063, Some(Scenario::Degraded), "a read waited for a stripe's lock while it held a later one"),
     (10112, Some(Scenario::Degraded), "the same, against a rebuild"),
+    (
+        2343,
+        None,
+        "a member that could not be spared stayed unread after it had come back, for a flush had failed",
+    ),
     (10063, Some(Scenario::CrashDegraded), "the same, between two requests"),
 ];
 

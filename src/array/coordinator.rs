@@ -276,6 +276,7 @@ impl Coordinator {
         let last = {
             let mut state = self.state();
             if let Some(known) = state.known.get_mut(&id) {
+                member.trust();
                 known.member = Some(member);
                 known.suspect = None;
             }

@@ -29,8 +29,13 @@ impl Coordinator {
         }
         self.check_superblocks().await;
         for (entry, known) in suspects {
-            // What fails now is tried again in the next round.
-            drop(self.try_again(&entry, &known).await);
+            if self.try_again(&entry, &known).await.is_err()
+                && let Some(member) = &known.member
+            {
+                // It is tried again in the next round, and stays the best there is meanwhile,
+                // though the try may have failed in a flush.
+                member.trust();
+            }
         }
     }
 
