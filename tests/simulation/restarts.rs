@@ -1,7 +1,7 @@
 //! Stops and starts: under other names, with members missing, stale, too few, or run apart.
 
 use super::world::{Check, World};
-use palisade::array::ArrayState;
+use palisade::array::{ArrayState, MemberState};
 use palisade::env::Environment;
 use palisade::error::ErrorKind;
 use palisade::member::SimDisk;
@@ -15,10 +15,13 @@ impl World {
         self.harness.sleep(Duration::from_secs(3)).await;
         let budget = self.budget();
         let safe = budget.min(self.shape.parity());
-        let whole = World::is_whole(&self.report());
+        let report = self.report();
+        let whole = World::is_whole(&report);
+        let of_use = report.members.iter().filter(|m| m.state == MemberState::InSync);
+        let in_sync: Vec<String> = of_use.map(|m| m.path.clone()).collect();
         self.stop().await?;
         if whole && self.shape.parity() >= self.shape.data() && self.random.chance(300) {
-            return self.run_apart().await;
+            return self.run_apart(&in_sync).await;
         }
         for (name, disk) in std::mem::take(&mut self.shelf) {
             if self.random.chance(500) && self.disks.get(&name).is_none() {
@@ -78,11 +81,16 @@ impl World {
 
     /// Two halves of the array are run each alone: joined again they must refuse, until one is
     /// taken away (P7).
-    async fn run_apart(&mut self) -> Check {
+    async fn run_apart(&mut self, in_sync: &[String]) -> Check {
         self.note(|| "run apart".into());
         let mut slots: Vec<(String, SimDisk)> = Vec::new();
         for name in self.disks.names() {
-            slots.extend(self.disks.detach(&name).map(|disk| (name, disk)));
+            let Some(disk) = self.disks.detach(&name) else { continue };
+            // One that fell behind cannot know it when it is alone: only those that count.
+            match in_sync.contains(&name) {
+                true => slots.push((name, disk)),
+                false => drop(self.shelf.insert(name, disk)),
+            }
         }
         self.random.shuffle(&mut slots);
         let least = self.shape.data();
@@ -92,11 +100,7 @@ impl World {
             half.iter().for_each(|(name, disk)| world.disks.attach(name, disk));
         };
         attach(self, &slots);
-        if self.assemble(false).await.is_err() {
-            // Spares among them: too few to run. Then nothing ran apart.
-            attach(self, &other);
-            return self.assemble(false).await.map_err(|e| format!("does not start again: {}", e.report()));
-        }
+        self.assemble(false).await.map_err(|e| format!("one half does not start: {}", e.report()))?;
         self.start_burst(10);
         self.drain().await?;
         self.stop().await?;
