@@ -32,12 +32,13 @@ pub(super) struct Change {
     pub synced: bool,
 }
 
+#[derive(Clone)]
 struct Pending {
     number: u64,
     change: Change,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Media {
     stable: BTreeMap<u64, Page>,
     cache: BTreeMap<u64, Option<Page>>,
