@@ -79,7 +79,13 @@ fn main() -> ExitCode {
 fn work(args: &Args, shared: &Shared, until: Instant) {
     while Instant::now() < until && !shared.stop.load(Ordering::Relaxed) {
         let seed = shared.next_seed.fetch_add(1, Ordering::Relaxed);
-        let options = RunOptions { seed, scenario: args.scenario, steps: args.steps, trace: false };
+        let options = RunOptions {
+            seed,
+            scenario: args.scenario,
+            steps: args.steps,
+            trace: false,
+            ..RunOptions::default()
+        };
         let result = run_seed(&options);
         shared.seeds.fetch_add(1, Ordering::Relaxed);
         match result {
@@ -98,7 +104,13 @@ fn work(args: &Args, shared: &Shared, until: Instant) {
 }
 
 fn replay(args: &Args, seed: u64) -> ExitCode {
-    let options = RunOptions { seed, scenario: args.scenario, steps: args.steps, trace: args.trace };
+    let options = RunOptions {
+        seed,
+        scenario: args.scenario,
+        steps: args.steps,
+        trace: args.trace,
+        ..RunOptions::default()
+    };
     match run_seed(&options) {
         Ok(outcome) => {
             println!("seed {seed}: {} (trace hash {:016x})", outcome.stats, outcome.trace_hash);
