@@ -40,7 +40,7 @@ pub enum Recovery {
 impl Recovery {
     /// The ways to recover after the crash number `at` of a series.
     pub fn ways(random: &mut Prng, names: &[String], parity: usize, at: u64, variety: Variety) -> Vec<Self> {
-        let mut some = |random: &mut Prng, least: u64| {
+        let some = |random: &mut Prng, least: u64| {
             let mut names = names.to_vec();
             random.shuffle(&mut names);
             names.truncate(usize::try_from(random.between(least, parity as u64)).unwrap());
