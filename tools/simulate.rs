@@ -5,6 +5,14 @@
 //! cargo run --release --example simulate -- --seconds 600 [--start-seed N] [--jobs 2] [--scenario crash]
 //! cargo run --release --example simulate -- --seed N [--steps S] [--trace]
 //! ```
+//!
+//! With `--cuts` each seed is a workload that is crashed at every operation on its members, with
+//! every shape of the sweep or one:
+//!
+//! ```text
+//! cargo run --release --example simulate -- --cuts --seconds 600 [--start-seed N] [--jobs 2] [--shape 4+2]
+//! cargo run --release --example simulate -- --cuts --seed N --shape 4+2 --cut I [--kill] [--few] [--trace]
+//! ```
 
 #![allow(clippy::unwrap_used, reason = "a tool for developers: a broken harness should stop at once")]
 
@@ -12,7 +20,11 @@
 mod simulation;
 
 use clap::Parser;
-use simulation::{Failure, RunOptions, Scenario, Stats, run_seed};
+use palisade::member::sim::Crash;
+use simulation::{
+    Cut, CutFailure, Failure, GUARANTEES, Guarantees, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety,
+    run_seed,
+};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -44,6 +56,55 @@ struct Args {
     /// Go on after a failure and print each.
     #[arg(long)]
     keep_going: bool,
+    /// Demand what only an array with a journal can give.
+    #[arg(long, conflicts_with = "no_journal")]
+    journal: bool,
+    /// Demand no more than what an array without a journal can give.
+    #[arg(long)]
+    no_journal: bool,
+    /// Crash the workload of each seed at every operation on its members.
+    #[arg(long)]
+    cuts: bool,
+    /// With --cuts: only this shape; needed with --cut.
+    #[arg(long, requires = "cuts", value_parser = parse_shape)]
+    shape: Option<(u8, u8)>,
+    /// With --cuts and --seed: only at this operation.
+    #[arg(long, requires_all = ["seed", "shape"])]
+    cut: Option<u64>,
+    /// With --cut: kill the process instead of cutting the power.
+    #[arg(long, requires = "cut")]
+    kill: bool,
+    /// With --cuts: try three ways to recover after each crash, not all.
+    #[arg(long, requires = "cuts")]
+    few: bool,
+}
+
+impl Args {
+    fn guarantees(&self) -> Guarantees {
+        match (self.journal, self.no_journal) {
+            (true, _) => Guarantees::Journal,
+            (_, true) => Guarantees::Today,
+            _ => GUARANTEES,
+        }
+    }
+
+    fn run_options(&self, seed: u64, trace: bool) -> RunOptions {
+        let guarantees = self.guarantees();
+        RunOptions { seed, scenario: self.scenario, steps: self.steps, trace, guarantees }
+    }
+
+    /// The sweeps of a seed.
+    fn sweeps(&self, seed: u64) -> impl Iterator<Item = Sweep> {
+        let variety = if self.few { Variety::Few } else { Variety::All };
+        let (trace, guarantees) = (self.trace, self.guarantees());
+        let shapes: Vec<(u8, u8)> = self.shape.map_or(SHAPES.to_vec(), |shape| vec![shape]);
+        shapes.into_iter().map(move |shape| Sweep { seed, shape, variety, guarantees, trace })
+    }
+}
+
+fn parse_shape(text: &str) -> Result<(u8, u8), String> {
+    let parsed = text.split_once('+').and_then(|(k, m)| Some((k.parse().ok()?, m.parse().ok()?)));
+    parsed.ok_or_else(|| format!("'{text}' is no shape such as 4+2"))
 }
 
 #[derive(Default)]
@@ -53,34 +114,47 @@ struct Shared {
     seeds: AtomicU64,
     stats: Mutex<Stats>,
     failures: Mutex<Vec<Failure>>,
+    crashes: AtomicU64,
+    recoveries: AtomicU64,
+    bad_cuts: AtomicU64,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(seed) = args.seed {
-        return replay(&args, seed);
+        return if args.cuts { replay_cuts(&args, seed) } else { replay(&args, seed) };
     }
     let shared = Shared { next_seed: args.start_seed.into(), ..Shared::default() };
     let begin = Instant::now();
     let until = begin + Duration::from_secs(args.seconds);
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
-            scope.spawn(|| work(&args, &shared, until));
+            scope.spawn(|| match args.cuts {
+                true => work_cuts(&args, &shared, until),
+                false => work(&args, &shared, until),
+            });
         }
     });
     let seeds = shared.seeds.into_inner();
     let stats = shared.stats.into_inner().unwrap_or_else(PoisonError::into_inner);
     let failures = shared.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     let elapsed = begin.elapsed().as_secs_f64();
-    println!("{seeds} seeds in {elapsed:.1} s ({:.1} seeds/s): {stats}", seeds as f64 / elapsed);
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let bad_cuts = shared.bad_cuts.into_inner();
+    if args.cuts {
+        let (crashes, recoveries) = (shared.crashes.into_inner(), shared.recoveries.into_inner());
+        println!(
+            "{crashes} crashes of {seeds} workloads in {elapsed:.1} s, {recoveries} recoveries, {bad_cuts} wrong"
+        );
+    } else {
+        println!("{seeds} seeds in {elapsed:.1} s ({:.1} seeds/s): {stats}", seeds as f64 / elapsed);
+    }
+    if failures.is_empty() && bad_cuts == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn work(args: &Args, shared: &Shared, until: Instant) {
     while Instant::now() < until && !shared.stop.load(Ordering::Relaxed) {
         let seed = shared.next_seed.fetch_add(1, Ordering::Relaxed);
-        let options = RunOptions { seed, scenario: args.scenario, steps: args.steps, trace: false };
-        let result = run_seed(&options);
+        let result = run_seed(&args.run_options(seed, false));
         shared.seeds.fetch_add(1, Ordering::Relaxed);
         match result {
             Ok(outcome) => {
@@ -97,9 +171,57 @@ fn work(args: &Args, shared: &Shared, until: Instant) {
     }
 }
 
+fn work_cuts(args: &Args, shared: &Shared, until: Instant) {
+    let done = || Instant::now() >= until || shared.stop.load(Ordering::Relaxed);
+    while !done() {
+        let seed = shared.next_seed.fetch_add(1, Ordering::Relaxed);
+        shared.seeds.fetch_add(1, Ordering::Relaxed);
+        for sweep in args.sweeps(seed) {
+            sweep.run(|tried| {
+                note_cut(args, shared, tried);
+                !done()
+            });
+        }
+    }
+}
+
+fn note_cut(args: &Args, shared: &Shared, tried: Result<usize, CutFailure>) {
+    shared.crashes.fetch_add(1, Ordering::Relaxed);
+    match tried {
+        Ok(ways) => drop(shared.recoveries.fetch_add(ways as u64, Ordering::Relaxed)),
+        Err(failure) => {
+            println!("{failure}\n");
+            shared.bad_cuts.fetch_add(1, Ordering::Relaxed);
+            if !args.keep_going {
+                shared.stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// All sweeps of one seed, or one crash of one.
+fn replay_cuts(args: &Args, seed: u64) -> ExitCode {
+    let shared = Shared::default();
+    for sweep in args.sweeps(seed) {
+        match args.cut {
+            Some(at) => {
+                let crash = if args.kill { Crash::Kill } else { Crash::PowerCut };
+                note_cut(args, &shared, sweep.attempt(Some(Cut { at, crash })));
+            }
+            None => sweep.run(|tried| {
+                note_cut(args, &shared, tried);
+                !shared.stop.load(Ordering::Relaxed)
+            }),
+        }
+    }
+    let (crashes, recoveries) = (shared.crashes.into_inner(), shared.recoveries.into_inner());
+    let bad = shared.bad_cuts.into_inner();
+    println!("workload {seed}: {crashes} crashes, {recoveries} recoveries, {bad} wrong");
+    if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn replay(args: &Args, seed: u64) -> ExitCode {
-    let options = RunOptions { seed, scenario: args.scenario, steps: args.steps, trace: args.trace };
-    match run_seed(&options) {
+    match run_seed(&args.run_options(seed, args.trace)) {
         Ok(outcome) => {
             println!("seed {seed}: {} (trace hash {:016x})", outcome.stats, outcome.trace_hash);
             ExitCode::SUCCESS

@@ -7,7 +7,7 @@ use super::transition::{self as go, Change};
 use super::{AssembleOptions, Candidate, MemberState};
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Entry, MAX_PREVIOUS, Membership, Role};
+use crate::format::{Entry, MAX_PREVIOUS, Membership, Role, Superblock};
 use crate::member::Member;
 use crate::stripe::RebuiltMap;
 use crate::units::{ArrayId, Lineage, MemberId, StripeIndex};
@@ -31,7 +31,7 @@ pub(super) async fn assemble(
         let found = ledger::read(&options.env, &c.backend).await;
         (c.path.clone(), found.map_err(|e| Error::new(e.kind(), e.report())))
     });
-    let found: Vec<(String, Result<crate::format::Superblock>)> = join_all(read).await;
+    let found: Vec<(String, Result<Superblock>)> = join_all(read).await;
     let Verdicts { newest, standings } = judge(array, &found)?;
     if newest.must_stay_read_only() {
         return Err(Error::new(ErrorKind::Unsupported, "the array uses features this build cannot write")
@@ -58,12 +58,6 @@ pub(super) async fn assemble(
     if !was_clean && degraded && !options.force {
         return Err(unclean_and_degraded(&identity));
     }
-    if !missing.is_empty() {
-        state.membership.start_new_lineage(Lineage::from_random(options.env.random_id()));
-    }
-    if !was_clean {
-        state.membership.resync_from = Some(StripeIndex(0));
-    }
     for (path, why) in &refused {
         options
             .observer
@@ -71,6 +65,17 @@ pub(super) async fn assemble(
     }
     let coordinator = Coordinator::new(options, identity, state);
     let proof = coordinator.begin().await;
+    // The last change may have been cut short, or be in caches only. Were the count raised before
+    // that is durable everywhere, and this cut short too, some would be two behind whoever has it,
+    // and taken for stale.
+    coordinator.commit_with(&proof, false, |_| {}).await?;
+    if !missing.is_empty() {
+        let lineage = Lineage::from_random(coordinator.options.env.random_id());
+        coordinator.edit_unrecorded(&proof, |m| m.start_new_lineage(lineage));
+    }
+    if !was_clean {
+        coordinator.edit_unrecorded(&proof, |m| m.resync_from = Some(StripeIndex(0)));
+    }
     let changes: Vec<Change> = missing.iter().map(|id| Change::Lose(*id)).collect();
     coordinator.commit(&proof, &changes).await?;
     if !was_clean {
@@ -162,10 +167,7 @@ fn check_enough(
         .hint("bring back the missing members, or correct their paths in the configuration, and start again"))
 }
 
-fn reasons(
-    found: &[(String, Result<crate::format::Superblock>)],
-    standings: &[Standing],
-) -> Vec<(String, String)> {
+fn reasons(found: &[(String, Result<Superblock>)], standings: &[Standing]) -> Vec<(String, String)> {
     let reason = |((path, _), standing): (&(String, Result<_>), &Standing)| match standing {
         Standing::Current { .. } => None,
         Standing::Stale(why) => Some((path.clone(), format!("stale, {why}"))),

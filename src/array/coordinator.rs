@@ -134,6 +134,13 @@ impl Coordinator {
         self.record(next, raise_event).await
     }
 
+    /// Changes the membership that the next change will record.
+    pub fn edit_unrecorded(&self, _proof: &Changing<'_>, edit: impl FnOnce(&mut Membership)) {
+        let mut state = self.state();
+        state.recorded = false;
+        edit(&mut state.membership);
+    }
+
     async fn record(&self, mut next: Membership, mut raise_event: bool) -> Result<()> {
         let mut lost_now = Vec::new();
         // Writing a new superblock over one that somebody else overwrote would hide that.

@@ -1,10 +1,11 @@
 //! What happens to the array during a run, besides requests.
 
+use super::guarantees::Guarantees;
 use super::world::{Check, Running, World};
 use palisade::array::{ArrayState, MemberRef, MemberReport, MemberState, RebuildControl, Report};
 use palisade::env::{Environment, deadline};
 use palisade::error::{Error, ErrorKind};
-use palisade::member::sim::{FaultPlan, Trouble};
+use palisade::member::sim::{Crash, FaultPlan, Trouble};
 use palisade::units::MemberId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -293,19 +294,26 @@ impl World {
             self.pause(Duration::from_millis(1500)).await;
         }
         let degraded = !self.lost_slots().is_empty();
-        let was_clean = self.report().clean;
+        let may_go = match self.guarantees {
+            Guarantees::Today if degraded || !self.report().clean => 0,
+            Guarantees::Today => self.shape.parity(),
+            Guarantees::Journal => self.budget(),
+        };
         self.verdict()?;
-        let power_cut = self.random.chance(500);
-        let at_risk = self.crash(power_cut);
+        let crash = if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill };
+        let at_risk = self.crash(crash);
         self.heal_all();
         let mut missing = 0;
-        if degraded_allowed && !degraded && was_clean && self.random.chance(300) {
-            missing = self.random.between(1, self.shape.parity() as u64);
+        if degraded_allowed && may_go > 0 && self.random.chance(300) {
+            missing = self.random.between(1, may_go as u64);
             self.detach_some(usize::try_from(missing).unwrap());
         }
         let started = self.assemble(false).await;
         match started {
             Ok(()) => {}
+            Err(e) if self.guarantees == Guarantees::Journal => {
+                return Err(format!("does not start after a crash with {missing} missing: {}", e.report()));
+            }
             Err(e) if !(degraded || missing > 0 || self.fragile) => {
                 return Err(format!("a healthy array does not start after a crash: {}", e.report()));
             }
@@ -318,11 +326,19 @@ impl World {
             let settled = |r: &Report| r.clean || r.state == ArrayState::Degraded;
             self.wait_for("parity to be consistent after a crash", settled).await?;
         }
-        self.verify_volume("after a crash").await
+        if !degraded && missing == 0 {
+            self.io.model.borrow_mut().end_doubt();
+        }
+        self.verify_volume("after a crash").await?;
+        self.rewrite_doubted().await
     }
 
     /// Unclean and degraded at once: what was being written is lost, nothing else may be.
-    async fn start_by_force(&mut self, refused: &Error, at_risk: &std::collections::BTreeSet<u64>) -> Check {
+    pub async fn start_by_force(
+        &mut self,
+        refused: &Error,
+        at_risk: &std::collections::BTreeSet<u64>,
+    ) -> Check {
         let hint = refused.next_step().unwrap_or("");
         if !matches!(refused.kind(), ErrorKind::Failed | ErrorKind::Stale) || !hint.contains("--force") {
             return Err(format!("refused without a way out: {} (hint: {hint})", refused.report()));
@@ -344,7 +360,7 @@ impl World {
         let parity = self.shape.parity();
         let count = parity + 1 + self.random.index(self.shape.width() - parity);
         let writing = self.random.chance(500);
-        self.io.errors_tear.set(writing);
+        self.io.errors_tear.set(writing && self.guarantees == Guarantees::Today);
         for victim in healthy.into_iter().take(count) {
             // Not a failed flush: what that loses on a member nobody can stand in for is lost.
             // Failing writes are not noticed before somebody writes.

@@ -9,15 +9,25 @@
 )]
 
 mod check;
+mod every_cut;
+mod guarantees;
 mod incidents;
 mod io;
 mod model;
+mod recovery;
 mod restarts;
 mod run;
 mod scenario;
 mod start;
+mod workload;
 mod world;
 
+#[allow(unused_imports, reason = "the test and the tool each need some")]
+pub use every_cut::{Cut, CutFailure, SHAPES, Sweep};
+#[allow(unused_imports, reason = "the test and the tool each need some")]
+pub use guarantees::{GUARANTEES, Guarantees};
+#[allow(unused_imports, reason = "the test and the tool each need some")]
+pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use run::{Failure, RunOptions, Stats, run_seed};
 pub use scenario::Scenario;

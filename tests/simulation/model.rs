@@ -16,6 +16,8 @@
 //!   nothing. A power cut makes every answered write indefinite that is not durable.
 //! - A read that finds one of several possible values, with no write under way, settles it.
 //! - A discard is indefinite from the start: each byte reads as before or as zero.
+//! - Blocks of whole stripes that were being rewritten in a crash are in doubt: with a member lost
+//!   their read may fail, until they are written again. What it answers must be possible as ever.
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,18 +36,22 @@ struct Layer {
     end: u64,
     durable: bool,
     definite: bool,
+    /// The whole change: start and end in the volume.
+    range: (u64, u64),
     from: usize,
     to: usize,
     /// Bytes of `from..to`; zeroes if none.
     data: Option<Bytes>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Block {
     /// Zeroes if none.
     base: Option<Box<[u8; BLOCK_LEN]>>,
     /// Anything may be read until it is overwritten: the write hole, opened by force.
     unknown: bool,
+    /// Reads may fail.
+    doubted: bool,
     layers: Vec<Layer>,
 }
 
@@ -61,6 +67,7 @@ pub enum Ending {
 }
 
 /// The model of a volume.
+#[derive(Clone)]
 pub struct Model {
     blocks: Vec<Block>,
     tick: u64,
@@ -73,6 +80,11 @@ pub struct Model {
 impl Layer {
     fn touches(&self, from: usize, to: usize) -> bool {
         self.from < to && from < self.to
+    }
+
+    /// Not known to be as it was asked for if the machine goes down now.
+    fn at_risk(&self, power_cut: bool) -> bool {
+        self.end == NEVER || (power_cut && !self.durable)
     }
 
     fn byte(&self, at: usize) -> u8 {
@@ -118,8 +130,8 @@ impl Model {
         let mut touched = Vec::new();
         for (index, from, to, at) in parts(offset, len) {
             let data = data.map(|d| d.slice(at..at + (to - from)));
-            let definite = !discard;
-            let layer = Layer { id, start, end: NEVER, durable: false, definite, from, to, data };
+            let (definite, range) = (!discard, (offset, offset + len));
+            let layer = Layer { id, start, end: NEVER, durable: false, definite, range, from, to, data };
             self.blocks[index].layers.push(layer);
             touched.push(index);
         }
@@ -136,6 +148,7 @@ impl Model {
             layer.end = end;
             layer.durable = ending == Ending::Durable;
             layer.definite &= ending != Ending::Failed;
+            block.doubted &= !(layer.definite && layer.to - layer.from == BLOCK_LEN);
             block.prune(horizon);
         }
     }
@@ -171,7 +184,7 @@ impl Model {
 
     /// Stripes with a change under way, or (for a power cut) one not known durable.
     pub fn at_risk(&self, power_cut: bool, stripe_bytes: u64) -> BTreeSet<u64> {
-        self.stripes_with(stripe_bytes, |l| l.end == NEVER || (power_cut && !l.durable))
+        self.stripes_with(stripe_bytes, |l| l.at_risk(power_cut))
     }
 
     /// The stripes a change under way touches.
@@ -187,6 +200,32 @@ impl Model {
                 start / stripe_bytes..=(start + BLOCK - 1) / stripe_bytes
             })
             .collect()
+    }
+
+    /// The machine goes down, or already did: puts the blocks of every whole stripe in doubt that
+    /// a change at risk rewrote.
+    pub fn doubt(&mut self, power_cut: bool, stripe_bytes: u64) {
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            let start = index as u64 * BLOCK / stripe_bytes * stripe_bytes;
+            let whole = |l: &Layer| l.range.0 <= start && l.range.1 >= start + stripe_bytes;
+            block.doubted |= block.layers.iter().any(|l| l.at_risk(power_cut) && whole(l));
+        }
+    }
+
+    /// Whether reads of the whole range must succeed.
+    pub fn must_read(&self, offset: u64, len: u64) -> bool {
+        !parts(offset, len).any(|(index, ..)| self.blocks[index].doubted)
+    }
+
+    /// The blocks in doubt, as offsets in the volume.
+    pub fn doubted(&self) -> Vec<u64> {
+        let blocks = self.blocks.iter().enumerate().filter(|(_, b)| b.doubted);
+        blocks.map(|(index, _)| index as u64 * BLOCK).collect()
+    }
+
+    /// Parity matches data everywhere and no member was lost meanwhile: no read may fail.
+    pub fn end_doubt(&mut self) {
+        self.blocks.iter_mut().for_each(|b| b.doubted = false);
     }
 
     /// Nothing is promised any more about these stripes.
@@ -290,6 +329,7 @@ impl Block {
                 end: now,
                 durable: false,
                 definite: true,
+                range: (0, 0),
                 from,
                 to,
                 data,
@@ -369,182 +409,4 @@ fn describe(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(model: &mut Model, byte: u8, ending: Ending) -> ChangeId {
-        let data = Bytes::from(vec![byte; 4096]);
-        let id = model.begin(0, 4096, Some(&data), false);
-        model.end(id, ending);
-        id
-    }
-
-    /// Which of the bytes 0..10 the first block may hold now; looks at a copy.
-    fn possible(model: &Model) -> Vec<u8> {
-        let fits = |byte: &u8| {
-            let blocks = vec![Block {
-                base: model.blocks[0].base.clone(),
-                unknown: model.blocks[0].unknown,
-                layers: model.blocks[0].layers.clone(),
-            }];
-            let mut copy = Model {
-                blocks,
-                tick: model.tick,
-                next_id: 0,
-                under_way: BTreeMap::new(),
-                readers: BTreeSet::new(),
-            };
-            let tick = copy.tick();
-            copy.check(tick, 0, &[*byte; 4096]).is_ok()
-        };
-        (0..10).filter(fits).collect()
-    }
-
-    fn flush(model: &mut Model) {
-        let tick = model.tick();
-        model.flushed(tick);
-    }
-
-    #[test]
-    fn the_last_answered_write_is_read_and_nothing_else() {
-        let mut model = Model::new(4096);
-        assert_eq!(possible(&model), [0]);
-        write(&mut model, 1, Ending::Done);
-        write(&mut model, 2, Ending::Done);
-        assert_eq!(possible(&model), [2]);
-        flush(&mut model);
-        assert!(model.blocks[0].layers.is_empty(), "what is settled is folded");
-        assert_eq!(possible(&model), [2]);
-    }
-
-    #[test]
-    fn writes_that_overlap_in_time_leave_either_until_a_read_settles_it() {
-        let mut model = Model::new(4096);
-        let data = |byte| Bytes::from(vec![byte; 4096]);
-        let a = model.begin(0, 4096, Some(&data(1)), false);
-        let b = model.begin(0, 4096, Some(&data(2)), false);
-        assert_eq!(possible(&model), [0, 1, 2]);
-        model.end(a, Ending::Done);
-        assert_eq!(possible(&model), [1, 2]);
-        model.end(b, Ending::Done);
-        assert_eq!(possible(&model), [1, 2]);
-        let tick = model.tick();
-        model.check(tick, 0, &[1; 4096]).unwrap();
-        assert_eq!(possible(&model), [1]);
-    }
-
-    #[test]
-    fn a_read_that_began_before_a_write_ended_may_answer_either() {
-        let mut model = Model::new(4096);
-        let tick = model.tick();
-        write(&mut model, 1, Ending::Done);
-        model.check(tick, 0, &[0; 4096]).unwrap();
-        model.check(tick, 0, &[1; 4096]).unwrap();
-        let tick = model.tick();
-        assert!(model.check(tick, 0, &[0; 4096]).is_err());
-    }
-
-    #[test]
-    fn a_durable_write_during_a_read_does_not_make_the_model_forget() {
-        let mut model = Model::new(4096);
-        let tick = model.begin_read();
-        write(&mut model, 1, Ending::Durable);
-        model.check(tick, 0, &[0; 4096]).unwrap();
-        model.end_read(tick);
-        assert_eq!(possible(&model), [1]);
-        write(&mut model, 2, Ending::Durable);
-        assert!(model.blocks[0].layers.is_empty());
-    }
-
-    #[test]
-    fn a_kill_keeps_what_was_answered_and_a_power_cut_what_was_durable() {
-        for (power_cut, expected) in [(false, vec![3, 4]), (true, vec![2, 3, 4])] {
-            let mut model = Model::new(4096);
-            write(&mut model, 1, Ending::Done);
-            write(&mut model, 2, Ending::Done);
-            flush(&mut model);
-            write(&mut model, 3, Ending::Done);
-            model.begin(0, 4096, Some(&Bytes::from(vec![4; 4096])), false);
-            assert_eq!(model.at_risk(false, 65536).len(), 1);
-            model.crash(power_cut);
-            assert_eq!(possible(&model), expected);
-            let settled = *expected.last().unwrap();
-            let tick = model.tick();
-            model.check(tick, 0, &[settled; 4096]).unwrap();
-            assert_eq!(possible(&model), [settled]);
-            flush(&mut model);
-            model.crash(true);
-            assert_eq!(possible(&model), [settled], "settled and flushed");
-        }
-    }
-
-    #[test]
-    fn a_durable_write_survives_a_power_cut_without_a_flush() {
-        let mut model = Model::new(4096);
-        write(&mut model, 1, Ending::Done);
-        write(&mut model, 2, Ending::Durable);
-        assert!(model.at_risk(true, 65536).is_empty());
-        model.crash(true);
-        assert_eq!(possible(&model), [2]);
-    }
-
-    #[test]
-    fn a_failed_write_may_have_happened_until_a_later_one_covers_it() {
-        let mut model = Model::new(4096);
-        write(&mut model, 1, Ending::Done);
-        write(&mut model, 2, Ending::Failed);
-        assert_eq!(possible(&model), [1, 2]);
-        flush(&mut model);
-        assert_eq!(possible(&model), [1, 2]);
-        write(&mut model, 3, Ending::Durable);
-        assert_eq!(possible(&model), [3]);
-        assert!(model.blocks[0].layers.is_empty());
-    }
-
-    #[test]
-    fn a_discarded_block_reads_as_before_or_as_zeroes() {
-        let mut model = Model::new(8192);
-        write(&mut model, 1, Ending::Durable);
-        let id = model.begin(0, 8192, None, true);
-        model.end(id, Ending::Done);
-        assert_eq!(possible(&model), [0, 1]);
-    }
-
-    #[test]
-    fn tiny_writes_at_once_in_one_block_all_stay() {
-        let mut model = Model::new(4096);
-        let piece = |byte| Bytes::from(vec![byte; 100]);
-        let a = model.begin(0, 100, Some(&piece(1)), false);
-        let b = model.begin(100, 100, Some(&piece(2)), false);
-        model.end(b, Ending::Done);
-        model.end(a, Ending::Done);
-        let mut expected = vec![0; 4096];
-        expected[..100].fill(1);
-        expected[100..200].fill(2);
-        let tick = model.tick();
-        model.check(tick, 0, &expected).unwrap();
-        expected[100] = 0;
-        assert!(model.check(tick, 0, &expected).is_err(), "a lost update is found");
-    }
-
-    #[test]
-    fn what_force_gave_up_may_be_anything_until_it_is_overwritten() {
-        let mut model = Model::new(4096);
-        write(&mut model, 1, Ending::Durable);
-        model.forget(&BTreeSet::from([0]), 65536);
-        assert_eq!(possible(&model).len(), 10);
-        write(&mut model, 2, Ending::Done);
-        assert_eq!(possible(&model), [2]);
-    }
-
-    #[test]
-    fn a_wrong_answer_is_explained_by_whose_bytes_they_are() {
-        let mut model = Model::new(8192);
-        let stale = content(1, 4096, 4096);
-        let id = model.begin(0, 8192, Some(&Bytes::from(content(1, 0, 8192))), false);
-        model.end(id, Ending::Done);
-        let tick = model.tick();
-        let why = model.check(tick, 0, &stale).unwrap_err();
-        assert!(why.contains("bytes of change 1 meant for volume byte 4096"), "{why}");
-    }
-}
+mod tests;

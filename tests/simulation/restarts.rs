@@ -5,6 +5,7 @@ use palisade::array::{ArrayState, MemberState};
 use palisade::env::Environment;
 use palisade::error::ErrorKind;
 use palisade::member::SimDisk;
+use palisade::member::sim::Crash;
 use std::time::Duration;
 
 impl World {
@@ -65,7 +66,7 @@ impl World {
             self.start_burst(8);
             self.drain().await?;
             self.io.errors_allowed.set(false);
-            self.crash(false);
+            self.crash(Crash::Kill);
         }
         let taken: Vec<String> = names.into_iter().filter(|n| self.disks.get(n).is_none()).collect();
         for name in taken {

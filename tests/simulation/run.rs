@@ -1,14 +1,16 @@
 //! One run of one seed.
 
+use super::guarantees::Guarantees;
 use super::scenario::Scenario;
 use super::world::{Check, World};
 use palisade::env::sim::{Prng, Simulation};
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Polls after which a run is given up.
-const STEP_LIMIT: u64 = 60_000_000;
+pub const STEP_LIMIT: u64 = 60_000_000;
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,8 @@ pub struct RunOptions {
     pub steps: Option<u64>,
     /// Prints everything that happens.
     pub trace: bool,
+    /// What is demanded after a crash.
+    pub guarantees: Guarantees,
 }
 
 /// Counts of what happened.
@@ -92,15 +96,23 @@ impl fmt::Display for Failure {
         write!(
             f,
             "seed {} ({}) failed in step {}:\n  {}\nreplay: cargo run --release --example simulate -- \
-             --seed {}{scenario} --steps {} --trace",
+             --seed {}{scenario}{} --steps {} --trace",
             self.options.seed,
             self.about,
             self.step,
             self.message,
             self.options.seed,
+            self.options.guarantees.option(),
             self.step + 1
         )
     }
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &dyn Any) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panic: {}", text.unwrap_or("without a message"))
 }
 
 /// Runs a seed to its end, or to the first thing that is wrong.
@@ -116,7 +128,7 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
     let steps = options.steps.unwrap_or(drawn);
     let finished = catch_unwind(AssertUnwindSafe(|| {
         let result: Result<Check<Stats>, _> = sim.run(async {
-            let mut world = World::create(&harness, random, scenario).await?;
+            let mut world = World::create(&harness, random, scenario, options.guarantees).await?;
             let shape = world.shape;
             *about.borrow_mut() = format!(
                 "{}, {}+{}, chunk {}, volume {} bytes",
@@ -151,11 +163,9 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
         }
         Ok(Err(message)) => message,
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
             // Its tasks are in the middle of something: leave them, do not run their destructors.
             std::mem::forget(sim);
-            format!("panic: {}", text.unwrap_or("without a message"))
+            panic_text(&*panic)
         }
     };
     let about = about.into_inner();

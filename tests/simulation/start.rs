@@ -1,6 +1,8 @@
 //! Creating, starting, stopping and crashing the array.
 
+use super::guarantees::Guarantees;
 use super::io::Io;
+use super::model::Model;
 use super::run::Stats;
 use super::scenario::Scenario;
 use super::world::{Check, Running, World};
@@ -10,6 +12,7 @@ use palisade::error::{Error, ErrorKind};
 use palisade::format::Areas;
 use palisade::geometry::Shape;
 use palisade::member::SimDisks;
+use palisade::member::sim::Crash;
 use palisade::observe::{Event, Observer};
 use palisade::units::{ArrayId, BLOCK_BYTES};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +30,12 @@ impl Observer for Tracer {
 
 impl World {
     /// Draws shape and sizes, formats the members and starts the array.
-    pub async fn create(harness: &SimEnv, mut random: Prng, scenario: Scenario) -> Check<Self> {
+    pub async fn create(
+        harness: &SimEnv,
+        mut random: Prng,
+        scenario: Scenario,
+        guarantees: Guarantees,
+    ) -> Check<Self> {
         let data = u8::try_from(random.between(1, 6)).unwrap();
         let parity = u8::try_from(random.between(1, 3)).unwrap();
         let shape = Shape::new(data, parity, 4096 << random.below(5)).unwrap();
@@ -37,6 +45,17 @@ impl World {
             _ => random.between(300, 900),
         };
         let volume_bytes = blocks * BLOCK_BYTES;
+        Self::with_shape(harness, random, (scenario, guarantees), shape, volume_bytes).await
+    }
+
+    /// Formats the members of an array of that shape and starts it.
+    pub async fn with_shape(
+        harness: &SimEnv,
+        random: Prng,
+        (scenario, guarantees): (Scenario, Guarantees),
+        shape: Shape,
+        volume_bytes: u64,
+    ) -> Check<Self> {
         let mut disk_bytes = 20 << 20;
         while Areas::plan(disk_bytes, &shape).map_or(0, |a| a.capacity_bytes(&shape)) < volume_bytes {
             disk_bytes += 1 << 20;
@@ -45,6 +64,7 @@ impl World {
             harness: harness.clone(),
             random,
             scenario,
+            guarantees,
             disks: SimDisks::new(harness),
             shelf: BTreeMap::new(),
             shape,
@@ -52,7 +72,7 @@ impl World {
             disk_bytes,
             id: ArrayId::NIL,
             running: None,
-            io: Io::new(volume_bytes, shape.stripe_bytes()),
+            io: Io::new(Model::new(volume_bytes), shape.stripe_bytes()),
             faulted: BTreeSet::new(),
             fragile: false,
             next_disk: 0,
@@ -117,7 +137,8 @@ impl World {
             palisade::task::supervise(&array);
             Ok::<_, Error>(array)
         });
-        match started.await.unwrap() {
+        let gone = || Error::new(ErrorKind::ShuttingDown, "the process died while the array was started");
+        match started.await.unwrap_or_else(|| Err(gone())) {
             Ok(array) => {
                 self.note(|| "assembled".into());
                 self.running = Some(Running { process, array });
@@ -159,17 +180,28 @@ impl World {
 
     /// Kills the process or cuts the power, requests under way or not; says what is at risk if
     /// the array is started by force.
-    pub fn crash(&mut self, power_cut: bool) -> BTreeSet<u64> {
-        let Running { process, array } = self.running.take().expect("the array runs");
-        self.note(|| if power_cut { "POWER CUT".into() } else { "KILL".into() });
-        if power_cut {
-            self.disks.power_cut(&process);
-        } else {
-            self.disks.kill_process(&process);
+    pub fn crash(&mut self, crash: Crash) -> BTreeSet<u64> {
+        let process = self.running().process;
+        match crash {
+            Crash::PowerCut => self.disks.power_cut(&process),
+            Crash::Kill => self.disks.kill_process(&process),
         }
-        drop(array);
+        self.went_down(crash)
+    }
+
+    /// The machine went down: the model is told. With a journal nothing is at risk.
+    pub fn went_down(&mut self, crash: Crash) -> BTreeSet<u64> {
+        self.note(|| format!("CRASH: {crash:?}"));
+        self.running = None;
+        let power_cut = crash == Crash::PowerCut;
         let mut model = self.io.model.borrow_mut();
-        let at_risk = model.at_risk(power_cut, self.io.stripe_bytes);
+        let at_risk = match self.guarantees {
+            Guarantees::Today => model.at_risk(power_cut, self.io.stripe_bytes),
+            Guarantees::Journal => {
+                model.doubt(power_cut, self.io.stripe_bytes);
+                BTreeSet::new()
+            }
+        };
         model.crash(power_cut);
         self.io.under_way.set(0);
         self.stats.crashes += 1;

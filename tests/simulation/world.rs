@@ -1,5 +1,6 @@
 //! The simulated machine with its array, as the harness sees it.
 
+use super::guarantees::Guarantees;
 use super::io::{Io, Request};
 use super::run::Stats;
 use super::scenario::Scenario;
@@ -31,6 +32,7 @@ pub struct World {
     pub harness: SimEnv,
     pub random: Prng,
     pub scenario: Scenario,
+    pub guarantees: Guarantees,
     pub disks: SimDisks,
     /// Disks of the array that are not attached now, with the name they had.
     pub shelf: BTreeMap<String, SimDisk>,
@@ -105,7 +107,8 @@ impl World {
 
     /// How many more members may be lost now.
     pub fn budget(&self) -> usize {
-        if self.fragile || !self.report().clean {
+        let needs_parity = self.guarantees == Guarantees::Today;
+        if self.fragile || needs_parity && !self.report().clean {
             return 0;
         }
         self.shape.parity().saturating_sub(self.lost_slots().len())

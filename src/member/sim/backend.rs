@@ -17,6 +17,7 @@ pub struct SimBackend {
     path: String,
     handle: u64,
     caller: Caller,
+    process: SimEnv,
 }
 
 impl SimBackend {
@@ -34,7 +35,7 @@ impl SimBackend {
         state.owner = Some(handle);
         let caller = Caller { process: env.process(), generation: state.generation };
         drop(state);
-        Ok(Self { disk: disk.clone(), path: path.to_owned(), handle, caller })
+        Ok(Self { disk: disk.clone(), path: path.to_owned(), handle, caller, process: env.clone() })
     }
 
     /// Runs an operation on the hardware and waits for its answer.
@@ -54,8 +55,13 @@ impl SimBackend {
 
     fn submit_change(&self, change: Change) -> LocalFuture<'_, Result<()>> {
         self.check_range(change.offset, change.len);
+        // The rest of the turn in which a process died is not to be seen.
+        if self.process.is_dead() {
+            return Box::pin(pending());
+        }
         let (disk, caller, offset, len) = (self.disk.clone(), self.caller, change.offset, change.len);
         let operation = disk.begin_change(caller, change);
+        disk.submitted(&self.process);
         self.submit(async move { disk.change(caller, operation, offset, len).await })
     }
 
@@ -110,8 +116,12 @@ impl Backend for SimBackend {
     }
 
     fn flush(&self) -> LocalFuture<'_, Result<()>> {
+        if self.process.is_dead() {
+            return Box::pin(pending());
+        }
         let (disk, caller) = (self.disk.clone(), self.caller);
         let covered = disk.lock().media.newest();
+        disk.submitted(&self.process);
         self.submit(async move { disk.flush(caller, covered).await })
     }
 

@@ -5,6 +5,7 @@
 //! decided at once (done, not done, torn) and its lock is released.
 
 use super::fault::{Commanded, FaultCounts, FaultPlan, Trouble, WriteFate};
+use super::machine::{Named, SimDisks};
 use super::media::{Change, Media};
 use crate::env::sim::{Prng, ProcessId, SimEnv};
 use crate::env::{Buffer, Environment};
@@ -13,7 +14,7 @@ use crate::member::{Presence, Span};
 use bytes::Bytes;
 use futures::channel::oneshot;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 const PAGE: u64 = 4096;
@@ -44,6 +45,8 @@ pub(super) struct DiskState {
 
 pub(super) struct Inner {
     pub hardware: SimEnv,
+    /// The machine it belongs to.
+    machine: Weak<Mutex<Named>>,
     pub number: u64,
     pub size_bytes: u64,
     state: Mutex<DiskState>,
@@ -69,7 +72,7 @@ pub(super) enum Kind {
 }
 
 impl SimDisk {
-    pub(super) fn new(hardware: &SimEnv, number: u64, size_bytes: u64) -> Self {
+    pub(super) fn new(hardware: &SimEnv, machine: Weak<Mutex<Named>>, number: u64, size_bytes: u64) -> Self {
         let state = DiskState {
             media: Media::default(),
             random: hardware.prng(),
@@ -88,6 +91,7 @@ impl SimDisk {
         let state = Mutex::new(state);
         Self(Arc::new(Inner {
             hardware: hardware.clone(),
+            machine,
             number,
             size_bytes: size_bytes / PAGE * PAGE,
             state,
@@ -96,6 +100,21 @@ impl SimDisk {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, DiskState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A disk with the same bytes on another machine, without faults, nothing under way.
+    pub(super) fn copy(&self, machine: Weak<Mutex<Named>>) -> Self {
+        let Inner { hardware, number, size_bytes, .. } = &*self.0;
+        let copy = Self::new(hardware, machine, *number, *size_bytes);
+        copy.lock().media = self.lock().media.clone();
+        copy
+    }
+
+    /// Counts an operation that was submitted, which may be the one at which the machine goes down.
+    pub(super) fn submitted(&self, process: &SimEnv) {
+        if let Some(machine) = SimDisks::of(&self.0.hardware, &self.0.machine) {
+            machine.submitted(process);
+        }
     }
 
     /// Sets the rates of random faults.

@@ -8,13 +8,26 @@ use crate::env::{Environment, LocalFuture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::member::{Backend, Opener};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+/// How a machine goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// `kill -9`: answered writes stay, those under way are done, torn or not done.
+    Kill,
+    /// What no flush covered survives as any subset of its sectors.
+    PowerCut,
+}
+
 #[derive(Default)]
-struct Named {
+pub(super) struct Named {
     disks: BTreeMap<String, SimDisk>,
     next_number: u64,
+    /// Writes, flushes and punches submitted so far.
+    operations: u64,
+    /// The operation at which the machine goes down, and how.
+    planned: Option<(u64, Crash)>,
 }
 
 /// The disks of a machine; clone freely.
@@ -37,7 +50,7 @@ impl SimDisks {
     /// Adds an empty disk, or an existing one, under a name.
     pub fn create(&self, name: &str, size_bytes: u64) -> SimDisk {
         let mut named = self.lock();
-        let disk = SimDisk::new(&self.hardware, named.next_number, size_bytes);
+        let disk = SimDisk::new(&self.hardware, Arc::downgrade(&self.named), named.next_number, size_bytes);
         named.next_number += 1;
         named.disks.insert(name.to_owned(), disk.clone());
         disk
@@ -86,6 +99,60 @@ impl SimDisks {
     pub fn power_cut(&self, process: &SimEnv) {
         self.disks().iter().for_each(SimDisk::power_cut);
         process.kill();
+    }
+
+    /// Writes, flushes and punches submitted to the disks so far, superblocks included.
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// Lets the machine go down at the `n`th operation from now, counted from 1, in the instant
+    /// it is submitted: that one is under way. No further instruction of its process counts.
+    pub fn plan_crash(&self, n: u64, crash: Crash) {
+        let mut named = self.lock();
+        named.planned = Some((named.operations + n, crash));
+    }
+
+    /// Takes back a planned crash that has not come; says whether there was one.
+    pub fn unplan_crash(&self) -> bool {
+        self.lock().planned.take().is_some()
+    }
+
+    pub(super) fn of(hardware: &SimEnv, named: &Weak<Mutex<Named>>) -> Option<Self> {
+        Some(Self { hardware: hardware.clone(), named: named.upgrade()? })
+    }
+
+    /// Counts an operation of a process, and lets the machine go down if this is the one.
+    pub(super) fn submitted(&self, process: &SimEnv) {
+        let crash = {
+            let mut named = self.lock();
+            named.operations += 1;
+            let now = named.operations;
+            let due = named.planned.filter(|(at, _)| *at == now);
+            if due.is_some() {
+                named.planned = None;
+            }
+            due.map(|(_, crash)| crash)
+        };
+        match crash {
+            None => {}
+            Some(Crash::Kill) => self.kill_process(process),
+            Some(Crash::PowerCut) => self.power_cut(process),
+        }
+    }
+
+    /// The disks of a machine that is down once more, without their faults: what happens to one
+    /// set leaves the other alone.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self::new(&self.hardware);
+        let named = self.lock();
+        let twin = |disk: &SimDisk| disk.copy(Arc::downgrade(&copy.named));
+        let disks = named.disks.iter().map(|(name, disk)| (name.clone(), twin(disk))).collect();
+        let next_number = named.next_number;
+        drop(named);
+        *copy.lock() = Named { disks, next_number, ..Named::default() };
+        copy
     }
 
     /// What happened to all disks so far.

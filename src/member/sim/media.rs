@@ -14,12 +14,14 @@ use crate::env::sim::Prng;
 use crate::member::Span;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(super) const SECTOR: u64 = 512;
 const PAGE: u64 = 4096;
 const PAGE_BYTES: usize = 4096;
 
-type Page = Box<[u8; PAGE_BYTES]>;
+/// Shared with copies of the media until one of them changes it.
+type Page = Arc<[u8; PAGE_BYTES]>;
 
 /// One write or punch.
 #[derive(Debug, Clone)]
@@ -32,12 +34,13 @@ pub(super) struct Change {
     pub synced: bool,
 }
 
+#[derive(Clone)]
 struct Pending {
     number: u64,
     change: Change,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Media {
     stable: BTreeMap<u64, Page>,
     cache: BTreeMap<u64, Option<Page>>,
@@ -50,17 +53,18 @@ pub(super) struct Media {
 impl Media {
     /// Takes a change into the cache; reads see it from now on.
     pub fn apply(&mut self, change: Change) {
-        let stable = &self.stable;
+        let mut sectors = change.sectors().peekable();
         for page in change.pages() {
-            self.cache.entry(page).or_insert_with(|| stable.get(&page).cloned());
+            if change.pieces.is_none() {
+                self.cache.insert(page, None);
+                continue;
+            }
+            let slot = self.cache.entry(page).or_insert_with(|| self.stable.get(&page).cloned());
+            while let Some((sector, data)) = sectors.next_if(|(s, _)| s * SECTOR / PAGE == page) {
+                put_sector(slot, sector, data);
+            }
         }
-        for (sector, data) in change.sectors() {
-            let slot = self.cache.entry(sector * SECTOR / PAGE).or_default();
-            put_sector(slot, sector, data);
-        }
-        if change.pieces.is_none() {
-            change.pages().for_each(|page| drop(self.cache.insert(page, None)));
-        }
+        drop(sectors);
         self.next_number += 1;
         self.pending.push(Pending { number: self.next_number, change });
     }
@@ -149,7 +153,7 @@ impl Media {
             let cached = self.cache.get_mut(&(at / PAGE)).and_then(Option::as_mut);
             let stable = self.stable.entry(at / PAGE).or_insert_with(zero_page);
             for page in [Some(stable), cached].into_iter().flatten() {
-                if let Some(b) = page.get_mut(index) {
+                if let Some(b) = Arc::make_mut(page).get_mut(index) {
                     *b = *byte;
                 }
             }
@@ -207,27 +211,32 @@ impl Change {
 }
 
 fn zero_page() -> Page {
-    Box::new([0; PAGE_BYTES])
+    Arc::new([0; PAGE_BYTES])
 }
 
 fn put_sector(slot: &mut Option<Page>, sector: u64, data: &[u8]) {
     let start = usize::try_from(sector * SECTOR % PAGE).unwrap_or(0);
-    let page = slot.get_or_insert_with(zero_page);
+    let page = Arc::make_mut(slot.get_or_insert_with(zero_page));
     if let Some(to) = page.get_mut(start..start + data.len()) {
         to.copy_from_slice(data);
     }
 }
 
 fn apply_stable(stable: &mut BTreeMap<u64, Page>, change: &Change, keep: impl Fn(u64) -> bool) {
-    for (sector, data) in change.sectors().filter(|(sector, _)| keep(*sector)) {
-        let mut slot = stable.remove(&(sector * SECTOR / PAGE));
-        put_sector(&mut slot, sector, data);
-        if let Some(page) = slot {
-            stable.insert(sector * SECTOR / PAGE, page);
+    let mut sectors = change.sectors().peekable();
+    for page in change.pages() {
+        let mut slot = stable.remove(&page);
+        let mut whole = true;
+        while let Some((sector, data)) = sectors.next_if(|(s, _)| s * SECTOR / PAGE == page) {
+            let kept = keep(sector);
+            whole &= kept;
+            // A page of which nothing was ever kept stays a hole, so does one punched whole.
+            if kept && (change.pieces.is_some() || slot.is_some()) {
+                put_sector(&mut slot, sector, data);
+            }
         }
-    }
-    if change.pieces.is_none() {
-        let whole = |page: &u64| (page * PAGE / SECTOR..(page + 1) * PAGE / SECTOR).all(&keep);
-        change.pages().filter(whole).for_each(|page| drop(stable.remove(&page)));
+        if let Some(page_now) = slot.filter(|_| change.pieces.is_some() || !whole) {
+            stable.insert(page, page_now);
+        }
     }
 }

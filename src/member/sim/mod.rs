@@ -18,4 +18,4 @@ mod tests;
 pub use backend::SimBackend;
 pub use disk::SimDisk;
 pub use fault::{FaultCounts, FaultPlan, Trouble, WriteFate};
-pub use machine::{SimDisks, SimOpener};
+pub use machine::{Crash, SimDisks, SimOpener};

@@ -290,3 +290,44 @@ fn a_hang_by_plan_takes_as_long_as_planned() {
         assert!(env.now().since(begin) >= Duration::from_millis(20));
     });
 }
+
+#[test]
+fn the_power_fails_at_the_planned_operation_which_is_under_way_and_nothing_after_it_counts() {
+    let torn = std::cell::Cell::new(0);
+    for crash in [Crash::Kill, Crash::PowerCut] {
+        with_disk(100, |disks, disk, env, backend| {
+            let torn = &torn;
+            async move {
+                let before = disks.operations();
+                write(&backend, 0, 1, 4096).await.unwrap();
+                backend.flush().await.unwrap();
+                disks.plan_crash(3, crash);
+                write(&backend, 4096, 2, 4096).await.unwrap();
+                backend.flush().await.unwrap();
+                drop(backend.write(0, filled(4, 4096), Persistence::Cached));
+                assert!(env.is_dead() && !disks.unplan_crash());
+                drop(backend.write(0, filled(5, 4096), Persistence::Synced));
+                assert_eq!(disks.operations() - before, 5, "what a dead process does comes to nothing");
+                env.sleep(Duration::from_secs(1)).await;
+                assert_eq!(disk.peek(4096, 4096), [2; 4096], "durable before");
+                let seen = sectors(&disk.peek(0, 4096));
+                assert!(seen.iter().all(|s| [1, 4].contains(s)), "{crash:?}: {seen:?}");
+                torn.set(torn.get() + u32::from(seen.contains(&1) && seen.contains(&4)));
+            }
+        });
+    }
+    assert!(torn.get() > 20, "some cuts tear the operation itself");
+}
+
+#[test]
+fn what_happens_to_a_copy_of_the_disks_leaves_the_others_alone() {
+    with_disk(3, |disks, disk, env, backend| async move {
+        write(&backend, 0, 1, 4096).await.unwrap();
+        disks.kill_process(&env);
+        let copy = disks.copy();
+        copy.power_cut(&env);
+        assert_eq!(disk.peek(0, 4096), [1; 4096]);
+        copy.get("/a").unwrap().scribble(0, &[7; 4096]);
+        assert_eq!(disk.peek(0, 4096), [1; 4096]);
+    });
+}
