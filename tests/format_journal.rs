@@ -5,6 +5,7 @@
 //! `PALISADE_WRITE_GOLDEN=1 cargo test --test format_journal`, which leaves existing files alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "lengths of a few blocks")]
 
 use bytes::Bytes;
 use palisade::error::{ErrorKind, Result};
