@@ -50,6 +50,15 @@ impl Writer {
         Self { bytes: Vec::with_capacity(capacity) }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Makes room for so many more bytes at once.
+    pub(super) fn reserve(&mut self, additional: usize) {
+        self.bytes.reserve(additional);
+    }
+
     pub(super) fn put(&mut self, field: &[u8]) {
         self.bytes.extend_from_slice(field);
     }

@@ -1,0 +1,293 @@
+//! Records: what a frame's payload says, one after another.
+//!
+//! Each begins with its type and its length, so that none runs into the next. Lengths are checked
+//! before anything is read by them; blocks are slices of the payload, never copies.
+
+use super::frame::MAX_PAYLOAD_BYTES;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::areas::OFFSET_MAX;
+use crate::format::bytes::{Reader, Writer};
+use crate::units::BLOCK_BYTES;
+use bytes::Bytes;
+
+/// Length in bytes of an open record.
+pub const OPEN_RECORD_LEN: usize = 32;
+
+const DATA: u8 = 1;
+const PARITY: u8 = 2;
+const OPEN: u8 = 3;
+/// What a data record has before its blocks, and a parity record before its pieces.
+const HEAD_BYTES: usize = 24;
+/// A piece: block and version.
+const PIECE_BYTES: usize = 16;
+/// What a row has before its block.
+const ROW_HEAD_BYTES: usize = 8;
+const BLOCK: usize = 4096;
+/// More blocks, or stripes, than any array has.
+const COUNT_MAX: u64 = OFFSET_MAX / BLOCK_BYTES;
+
+const _: () = assert!(BLOCK as u64 == BLOCK_BYTES);
+
+/// The new parity of rows whose staged blocks are about to go home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParityRecord {
+    /// The stripe.
+    pub stripe: u64,
+    /// The staged blocks going home: block of the volume, and its version.
+    pub pieces: Vec<(u64, u64)>,
+    /// The parity that will match them.
+    pub rows: Vec<ParityRow>,
+}
+
+/// A block of parity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParityRow {
+    /// Which shard of the stripe, `k .. k + m`.
+    pub shard: u8,
+    /// Which block of the chunk.
+    pub row_block: u32,
+    /// The block, 4096 bytes.
+    pub bytes: Bytes,
+}
+
+/// One thing a frame says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// Blocks written to the volume, answered once the frame is durable, and brought home later.
+    Data {
+        /// Unique in the array, rising, below 2^64 - 1.
+        version: u64,
+        /// First block of the volume.
+        block: u64,
+        /// One block or more, 4096 bytes each.
+        bytes: Bytes,
+    },
+    /// Staged blocks go home, with this parity.
+    Parity(ParityRecord),
+    /// Whole stripes are about to be written straight home.
+    Open {
+        /// First stripe.
+        first_stripe: u64,
+        /// Number of stripes, at least 1.
+        count: u64,
+        /// Staged blocks of these stripes up to this version are durably home.
+        up_to_version: u64,
+    },
+}
+
+/// Length in bytes of a data record of so many blocks.
+pub fn data_record_len(blocks: usize) -> usize {
+    HEAD_BYTES.saturating_add(blocks.saturating_mul(BLOCK))
+}
+
+/// Length in bytes of a parity record of so many pieces and rows.
+pub fn parity_record_len(pieces: usize, rows: usize) -> usize {
+    let pieces = pieces.saturating_mul(PIECE_BYTES);
+    let rows = rows.saturating_mul(ROW_HEAD_BYTES + BLOCK);
+    HEAD_BYTES.saturating_add(pieces).saturating_add(rows)
+}
+
+/// Collects the records of a frame, at most [`MAX_PAYLOAD_BYTES`] in all.
+pub struct PayloadWriter {
+    out: Writer,
+}
+
+impl PayloadWriter {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self { out: Writer::with_capacity(0) }
+    }
+
+    /// Adds a [`Record::Data`]: whole blocks, at least one.
+    pub fn data(&mut self, version: u64, block: u64, bytes: &[u8]) {
+        debug_assert!(!bytes.is_empty() && bytes.len().is_multiple_of(BLOCK), "{} bytes", bytes.len());
+        self.begin(DATA, data_record_len(bytes.len() / BLOCK));
+        self.out.u64(version);
+        self.out.u64(block);
+        self.out.put(bytes);
+    }
+
+    /// Adds a [`Record::Parity`].
+    pub fn parity(&mut self, record: &ParityRecord) {
+        self.begin(PARITY, parity_record_len(record.pieces.len(), record.rows.len()));
+        self.out.u64(record.stripe);
+        self.out.u32(narrow(record.pieces.len()));
+        self.out.u32(narrow(record.rows.len()));
+        for (block, version) in &record.pieces {
+            self.out.u64(*block);
+            self.out.u64(*version);
+        }
+        for row in &record.rows {
+            debug_assert_eq!(row.bytes.len(), BLOCK, "a row is one block");
+            self.out.u8(row.shard);
+            self.out.put(&[0; 3]);
+            self.out.u32(row.row_block);
+            self.out.put(&row.bytes);
+        }
+    }
+
+    /// Adds a [`Record::Open`].
+    pub fn open(&mut self, first_stripe: u64, count: u64, up_to_version: u64) {
+        self.begin(OPEN, OPEN_RECORD_LEN);
+        self.out.u64(first_stripe);
+        self.out.u64(count);
+        self.out.u64(up_to_version);
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether no record was added.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The payload.
+    pub fn finish(self) -> Vec<u8> {
+        self.out.finish()
+    }
+
+    fn begin(&mut self, kind: u8, len: usize) {
+        debug_assert!(len <= MAX_PAYLOAD_BYTES - self.len(), "{} and {len} bytes", self.len());
+        self.out.reserve(len);
+        self.out.u8(kind);
+        self.out.put(&[0; 3]);
+        self.out.u32(narrow(len));
+    }
+}
+
+impl Default for PayloadWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A length that a payload's limit keeps far below 2^32.
+fn narrow(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// The records of a payload whose checksum was right, all or none: `Unsupported` if one is of a type
+/// only a newer build knows, `Corrupt` if one breaks its rules.
+pub fn records(payload: Bytes) -> Result<Vec<Record>> {
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(corrupt(format!("{} bytes, at most {MAX_PAYLOAD_BYTES} fit", payload.len())));
+    }
+    let mut rest = payload;
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        records.push(next(&mut rest)?);
+    }
+    Ok(records)
+}
+
+fn next(rest: &mut Bytes) -> Result<Record> {
+    let mut head = Reader::new(rest);
+    let kind = head.u8()?;
+    head.skip(3)?;
+    let len = usize::try_from(head.u32()?).unwrap_or(usize::MAX);
+    let parse = match kind {
+        DATA => data,
+        PARITY => parity,
+        OPEN => open,
+        _ => {
+            let what = format!("journal has a record of unknown type {kind}");
+            return Err(Error::new(ErrorKind::Unsupported, what).hint("use a newer palisade for this array"));
+        }
+    };
+    // Any record is longer than the type and length just read, so this goes on.
+    if len < HEAD_BYTES {
+        return Err(corrupt(format!("a record of {len} bytes")));
+    }
+    parse(take(rest, len)?)
+}
+
+fn data(mut record: Bytes) -> Result<Record> {
+    let head = take(&mut record, HEAD_BYTES)?;
+    let mut fields = body(&head)?;
+    let (version, block) = (fields.u64()?, fields.u64()?);
+    if record.is_empty() || !record.len().is_multiple_of(BLOCK) {
+        return Err(corrupt(format!("{} bytes of data", record.len())));
+    }
+    check_range(block, (record.len() / BLOCK) as u64)?;
+    check_version(version)?;
+    Ok(Record::Data { version, block, bytes: record })
+}
+
+fn parity(mut record: Bytes) -> Result<Record> {
+    let len = record.len();
+    let head = take(&mut record, HEAD_BYTES)?;
+    let mut fields = body(&head)?;
+    let stripe = fields.u64()?;
+    let pieces = usize::try_from(fields.u32()?).unwrap_or(usize::MAX);
+    let rows = usize::try_from(fields.u32()?).unwrap_or(usize::MAX);
+    // Before room is made for them.
+    if parity_record_len(pieces, rows) != len {
+        return Err(corrupt(format!("{pieces} pieces and {rows} rows in {len} bytes")));
+    }
+    check_range(stripe, 1)?;
+    let list = take(&mut record, pieces.saturating_mul(PIECE_BYTES))?;
+    let mut list = Reader::new(&list);
+    let pieces = (0..pieces).map(|_| piece(&mut list)).collect::<Result<_>>()?;
+    let rows = (0..rows).map(|_| row(&mut record)).collect::<Result<_>>()?;
+    Ok(Record::Parity(ParityRecord { stripe, pieces, rows }))
+}
+
+fn piece(list: &mut Reader<'_>) -> Result<(u64, u64)> {
+    let (block, version) = (list.u64()?, list.u64()?);
+    check_range(block, 1)?;
+    check_version(version)?;
+    Ok((block, version))
+}
+
+fn row(rest: &mut Bytes) -> Result<ParityRow> {
+    let head = take(rest, ROW_HEAD_BYTES)?;
+    let mut fields = Reader::new(&head);
+    let shard = fields.u8()?;
+    fields.skip(3)?;
+    Ok(ParityRow { shard, row_block: fields.u32()?, bytes: take(rest, BLOCK)? })
+}
+
+fn open(record: Bytes) -> Result<Record> {
+    if record.len() != OPEN_RECORD_LEN {
+        return Err(corrupt(format!("an open record of {} bytes", record.len())));
+    }
+    let mut fields = body(&record)?;
+    let (first_stripe, count, up_to_version) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    check_range(first_stripe, count)?;
+    Ok(Record::Open { first_stripe, count, up_to_version })
+}
+
+/// The fields behind type and length.
+fn body(record: &Bytes) -> Result<Reader<'_>> {
+    let mut fields = Reader::new(record);
+    fields.skip(8)?;
+    Ok(fields)
+}
+
+/// Takes so many bytes off the front.
+fn take(rest: &mut Bytes, len: usize) -> Result<Bytes> {
+    if len > rest.len() {
+        return Err(corrupt(format!("{len} bytes where only {} are left", rest.len())));
+    }
+    Ok(rest.split_to(len))
+}
+
+/// Blocks or stripes that an array can have, at least one.
+fn check_range(first: u64, count: u64) -> Result<()> {
+    match first.checked_add(count) {
+        Some(end) if count > 0 && end <= COUNT_MAX => Ok(()),
+        _ => Err(corrupt(format!("{count} blocks or stripes from {first} on"))),
+    }
+}
+
+/// A version after which there is another.
+fn check_version(version: u64) -> Result<()> {
+    if version == u64::MAX { Err(corrupt(format!("version {version}"))) } else { Ok(()) }
+}
+
+fn corrupt(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("journal has an impossible record: {}", what.into()))
+}
