@@ -22,6 +22,8 @@ pub mod format;
 
 pub mod member;
 
+pub mod journal;
+
 pub mod stripe;
 
 pub mod array;

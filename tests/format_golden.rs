@@ -186,7 +186,7 @@ fn forged(sb: &Superblock, at: usize, bytes: &[u8]) -> Vec<u8> {
 fn what_a_newer_build_wrote_is_unsupported_and_never_corrupt() {
     for (at, bytes, says) in [
         (8, &[2][..], "version 2"),
-        (40, &[0b101], "incompat 0, 2"),
+        (40, &[0b1010], "incompat 1, 3"),
         (162, &[2], "layout 2"),
         (163, &[9], "code 9"),
         (164, &[0, 32], "blocks of 8192"),
@@ -248,7 +248,7 @@ fn what_would_not_be_read_back_is_not_written() {
     refused(|sb| sb.membership.entries.push(entry(200, Role::Spare)));
     refused(|sb| sb.membership.previous.push(lineage(9)));
     refused(|sb| sb.membership.entries[0].rebuilt.push(range(100, 1)));
-    refused(|sb| sb.features.incompat = 1);
+    refused(|sb| sb.features.incompat = 2);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn the_newest_copy_wins_and_unreadable_ones_are_passed_over() {
     assert_eq!(kind(vec![]), ErrorKind::NotFound);
     assert_eq!(kind(vec![blank(), blank()]), ErrorKind::NotFound);
     assert_eq!(kind(vec![blank(), torn(), blank()]), ErrorKind::Corrupt);
-    let newer_build = || Superblock::parse(&forged(&fresh(), 40, &[1]));
+    let newer_build = || Superblock::parse(&forged(&fresh(), 40, &[2]));
     assert_eq!(kind(vec![Ok(at(9, 9)), newer_build()]), ErrorKind::Unsupported);
     let other = Superblock { member: member(77), ..fresh() };
     assert_eq!(kind(vec![Ok(fresh()), Ok(other)]), ErrorKind::Foreign);

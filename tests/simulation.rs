@@ -40,7 +40,7 @@ fn a_crash_of_a_healthy_array_changes_nothing_that_was_not_being_written() {
 }
 
 #[test]
-fn an_array_unclean_and_degraded_starts_only_by_force_and_loses_only_what_was_being_written() {
+fn members_lost_before_during_and_after_a_crash_take_nothing_along() {
     let stats = run(3000..3040, Some(Scenario::CrashDegraded));
     assert!(stats.crashes > 30, "{stats}");
     assert_eq!(stats.forced > 5, GUARANTEES == Guarantees::Today, "{stats}");
@@ -108,6 +108,15 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         "a member that could not be spared stayed unread after it had come back, for a flush had failed",
     ),
     (10063, Some(Scenario::CrashDegraded), "the same, between two requests"),
+    (4212, Some(Scenario::Beyond), "a stripe torn beyond parity was rebuilt from"),
+    (40313, Some(Scenario::CrashDegraded), "a replacement lacked the frames that were read back"),
+    (
+        40193,
+        Some(Scenario::CrashDegraded),
+        "a checkpoint passed over a frame whose successor was not durable",
+    ),
+    (40610, Some(Scenario::Beyond), "writes hung while each failing member was asked anew"),
+    (40760, Some(Scenario::Beyond), "writes hung in a batch that could not become a frame"),
 ];
 
 #[test]

@@ -49,8 +49,9 @@ impl Drop for Ticket<'_> {
 }
 
 impl Activity {
-    pub fn new(coordinator: Arc<Coordinator>) -> Self {
-        Self { coordinator, now: Mutex::default() }
+    /// `writing`: the members say "not clean".
+    pub fn new(coordinator: Arc<Coordinator>, writing: bool) -> Self {
+        Self { coordinator, now: Mutex::new(Now { writing, ..Now::default() }) }
     }
 
     /// Lets a write begin, once the members know that something is being written.
@@ -79,32 +80,36 @@ impl Activity {
         }
     }
 
-    /// Marks the array clean if it has been idle.
-    pub async fn settle(&self) {
+    /// Marks the array clean if it has been idle and everything is home (`is_settled`).
+    pub async fn settle(&self, is_settled: impl Fn() -> bool) {
         let idle_since = self.now().last.after(IDLE);
         if self.coordinator.options.env.now() < idle_since {
             return;
         }
         if let Some(proof) = self.coordinator.try_begin() {
             // Not clean is the safe side: a failure here costs a resync after a crash, no more.
-            drop(self.close(&proof).await);
+            drop(self.close(&proof, is_settled).await);
         }
     }
 
-    /// Refuses writes from now on, waits for those under way, and marks the array clean.
-    pub async fn stop(&self) -> Result<()> {
+    /// Refuses writes from now on, and waits for those under way.
+    pub async fn refuse(&self) {
         self.now().stopped = true;
         while self.now().under_way > 0 {
             self.coordinator.options.env.sleep(Duration::from_millis(2)).await;
         }
-        let proof = self.coordinator.begin().await;
-        self.close(&proof).await
     }
 
-    async fn close(&self, proof: &Changing<'_>) -> Result<()> {
+    /// Marks the array clean if everything is home.
+    pub async fn stop(&self, is_settled: impl Fn() -> bool) -> Result<()> {
+        let proof = self.coordinator.begin().await;
+        self.close(&proof, is_settled).await
+    }
+
+    async fn close(&self, proof: &Changing<'_>, is_settled: impl Fn() -> bool) -> Result<()> {
         {
             let mut now = self.now();
-            if !now.writing || now.under_way > 0 {
+            if !now.writing || now.under_way > 0 || !is_settled() {
                 return Ok(());
             }
             now.writing = false;

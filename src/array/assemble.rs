@@ -7,7 +7,8 @@ use super::transition::{self as go, Change};
 use super::{AssembleOptions, Candidate, MemberState};
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Entry, MAX_PREVIOUS, Membership, Role, Superblock};
+use crate::format::{Entry, Features, MAX_PREVIOUS, Membership, Role, Superblock};
+use crate::journal;
 use crate::member::Member;
 use crate::stripe::RebuiltMap;
 use crate::units::{ArrayId, Lineage, MemberId, StripeIndex};
@@ -38,7 +39,8 @@ pub(super) async fn assemble(
             .array(&newest.name)
             .hint("use a newer palisade"));
     }
-    let identity = Identity::of(&newest);
+    let mut identity = Identity::of(&newest);
+    let journaled = identity.features.has_journal();
     let was_clean = newest.membership.clean;
     let mut state = State {
         membership: newest.membership.clone(),
@@ -55,8 +57,11 @@ pub(super) async fn assemble(
     let missing = missing(&state.membership, &identity, &state.known);
     check_enough(&identity, &state.membership, &missing, &refused)?;
     let degraded = !missing.is_empty() || !go::lost(&state.membership, &identity.shape).is_empty();
-    if !was_clean && degraded && !options.force {
+    if !was_clean && degraded && !journaled && !options.force {
         return Err(unclean_and_degraded(&identity));
+    }
+    if !journaled {
+        begin_journal(&mut identity, &state.known).await?;
     }
     for (path, why) in &refused {
         options
@@ -73,14 +78,11 @@ pub(super) async fn assemble(
         let lineage = Lineage::from_random(coordinator.options.env.random_id());
         coordinator.edit_unrecorded(&proof, |m| m.start_new_lineage(lineage));
     }
-    if !was_clean {
+    if !was_clean && !journaled {
         coordinator.edit_unrecorded(&proof, |m| m.resync_from = Some(StripeIndex(0)));
     }
     let changes: Vec<Change> = missing.iter().map(|id| Change::Lose(*id)).collect();
     coordinator.commit(&proof, &changes).await?;
-    if !was_clean {
-        coordinator.commit_with(&proof, true, |m| m.clean = true).await?;
-    }
     drop(proof);
     Ok(Assembled { coordinator, was_clean })
 }
@@ -91,6 +93,16 @@ impl Membership {
         self.previous.truncate(MAX_PREVIOUS);
         self.lineage = lineage;
     }
+}
+
+/// Gives an array of a build that had no journal an empty one.
+async fn begin_journal(identity: &mut Identity, known: &HashMap<MemberId, Known>) -> Result<()> {
+    for member in known.values().filter_map(|k| k.member.as_ref()) {
+        journal::format(member, identity.array, identity.journal()).await?;
+        member.flush().await?;
+    }
+    identity.features.incompat |= Features::JOURNAL;
+    Ok(())
 }
 
 fn take(
@@ -177,7 +189,7 @@ fn reasons(found: &[(String, Result<Superblock>)], standings: &[Standing]) -> Ve
 }
 
 fn unclean_and_degraded(identity: &Identity) -> Error {
-    let what = "the array was not stopped in order and is degraded: blocks of the lost members in \
+    let what = "the array was not stopped in order, has no journal yet, and is degraded: blocks of the lost members in \
                 stripes that were being written at that moment may be wrong, and nothing can tell which";
     Error::new(ErrorKind::Failed, what).array(&identity.name).hint(format!(
         "bring back the missing member and start again; or accept the risk with `palisade start {} --force`",

@@ -15,7 +15,7 @@ use crate::format::{Membership, Role};
 use crate::member::{Member, Presence};
 use crate::observe::Event;
 use crate::stripe::{self, RebuiltMap, Roster, RosterCell, SlotView, Target, Verdict};
-use crate::units::{MemberId, Slot, StripeIndex};
+use crate::units::{MemberId, Slot};
 use futures::lock::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -277,8 +277,7 @@ impl Coordinator {
             .array(&self.identity.name)
     }
 
-    /// A suspect answers again. Once the last one does, writes are taken again; what was under way
-    /// when the array failed may have left parity behind, so all of it is recomputed.
+    /// A suspect answers again. Once the last one does, writes are taken again.
     pub async fn readmit(&self, proof: &Changing<'_>, id: MemberId, member: Arc<Member>) -> Result<()> {
         let last = {
             let mut state = self.state();
@@ -290,7 +289,8 @@ impl Coordinator {
             state.known.values().all(|k| k.suspect.is_none())
         };
         if last {
-            self.commit_with(proof, true, |m| m.resync_from = Some(StripeIndex(0))).await?;
+            // A change that was given up half-way is on some members and not on others.
+            self.commit(proof, &[]).await?;
         }
         self.publish();
         Ok(())
@@ -351,6 +351,8 @@ impl Coordinator {
             Some(Role::Rebuilding(_) | Role::Spare) => {
                 return self.lose_all(proof, vec![(id, why)]).await;
             }
+            // It was found that it cannot be spared, and is being tried again.
+            Some(Role::InSync(_)) if self.known(id).suspect.is_some() => return Verdict::Kept,
             Some(Role::InSync(_)) => {}
         }
         let mut failing = vec![(id, why)];

@@ -6,6 +6,7 @@ use crate::env::{Env, join_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Areas, Entry, Features, MAX_ENTRIES, Membership, Role};
 use crate::geometry::Shape;
+use crate::journal;
 use crate::member::Member;
 use crate::units::{ArrayId, BLOCK_BYTES, EventCount, Lineage, MemberId, Slot, StripeIndex, format_size};
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub(super) async fn create(
         shape: spec.shape,
         volume_bytes,
         areas: layout.areas,
-        features: Features::default(),
+        features: Features { incompat: Features::JOURNAL, ..Features::default() },
     };
     let new = |c: &Candidate| {
         let id = MemberId::from_random(env.random_id());
@@ -60,7 +61,9 @@ pub(super) async fn create(
     let all = slots.iter().chain(&spares);
     let formatted = join_all(all.map(|m| async {
         let superblock = identity.superblock(m.id(), m.size_bytes(), &membership, 1);
-        ledger::format(m, &superblock).await.map_err(|e| e.member(m.path()))
+        ledger::format(m, &superblock).await.map_err(|e| e.member(m.path()))?;
+        journal::format(m, identity.array, identity.journal()).await.map_err(|e| e.member(m.path()))?;
+        m.flush().await.map_err(|e| e.member(m.path()))
     }));
     formatted.await.into_iter().collect::<Result<()>>()?;
     Ok(identity.array)

@@ -13,9 +13,10 @@ use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Volume;
 use crate::format::{MAX_RANGES, Role, StripeRange};
+use crate::journal;
 use crate::member::Member;
 use crate::observe::Event;
-use crate::stripe::{Membership as _, Roster, Stripes, Verdict};
+use crate::stripe::{Membership as _, Roster, RosterBearers, Stripes, Verdict};
 use crate::units::{ArrayId, MemberId, Slot, StripeIndex, format_size};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,13 +59,8 @@ impl Array {
         let assembled = assemble::assemble(id, candidates, options).await?;
         let coordinator = Arc::new(assembled.coordinator);
         let membership = coordinator.membership();
-        let stripes = Arc::new(Stripes::new(
-            env,
-            coordinator.identity.shape,
-            Arc::clone(&coordinator) as Arc<dyn crate::stripe::Membership>,
-            membership.resync_from,
-        )?);
-        let activity = Arc::new(Activity::new(Arc::clone(&coordinator)));
+        let stripes = recover(&env, &coordinator).await?;
+        let activity = Arc::new(Activity::new(Arc::clone(&coordinator), !assembled.was_clean));
         let array = Arc::new(Self { coordinator, stripes, activity, switch });
         let lost = go::lost(&membership, &array.coordinator.identity.shape);
         let event_count = membership.event_count;
@@ -167,7 +163,11 @@ impl Array {
             self.env().sleep(Duration::from_millis(2)).await;
         }
         let progress = self.save_progress().await;
-        self.activity.stop().await?;
+        self.activity.refuse().await;
+        let settled = self.stripes.settle_all().await;
+        self.stripes.close();
+        settled?;
+        self.activity.stop(|| self.stripes.is_settled()).await?;
         progress?;
         let proof = self.coordinator.begin().await;
         self.coordinator.flush_all(&proof).await?;
@@ -246,12 +246,8 @@ impl Array {
                 if array.switch.stopping() {
                     break;
                 }
-                if array.coordinator.refuse_if_failed().is_err() {
-                    // No write is taken now; when they are again, no parity is to be trusted.
-                    array.stripes.set_resync_from(Some(StripeIndex(0)));
-                }
                 array.coordinator.look_after().await;
-                array.activity.settle().await;
+                array.activity.settle(|| array.stripes.is_settled()).await;
                 // Without a spare the slot stays lost; the next round tries again.
                 drop(array.use_spares().await);
             }
@@ -348,10 +344,13 @@ impl Array {
 
     /// The slot's replacement holds everything: it takes the slot over.
     pub async fn complete(&self, slot: Slot) -> Result<()> {
+        let of_slot = |roster: Arc<Roster>| roster.slots.get(slot.index()).and_then(|s| s.target.clone());
+        let Some(target) = of_slot(self.roster()) else { return Ok(()) };
+        self.stripes.settle_onto(target.member.id()).await?;
         let proof = self.coordinator.begin().await;
-        let Some(target) = self.roster().slots.get(slot.index()).and_then(|s| s.target.clone()) else {
+        if of_slot(self.roster()).is_none_or(|now| now.member.id() != target.member.id()) {
             return Ok(());
-        };
+        }
         if let Err(e) = target.member.flush().await {
             self.coordinator.lose_locked(&proof, target.member.id(), e.report()).await;
             return Ok(());
@@ -368,6 +367,33 @@ impl Array {
         self.coordinator.flush_all(&proof).await?;
         self.coordinator.commit_with(&proof, false, |m| m.resync_from = from).await
     }
+}
+
+/// Reads the journal back and does again what it holds.
+async fn recover(env: &Env, coordinator: &Arc<Coordinator>) -> Result<Arc<Stripes>> {
+    let identity = &coordinator.identity;
+    let membership = Arc::clone(coordinator) as Arc<dyn crate::stripe::Membership>;
+    let spec = journal::Spec {
+        env: env.clone(),
+        array: identity.array,
+        shape: identity.shape,
+        stripes: identity.stripes(),
+        place: identity.journal(),
+        bearers: Arc::new(RosterBearers(Arc::clone(&membership))),
+    };
+    let roster = membership.roster();
+    let in_sync = roster.slots.iter().enumerate().filter_map(|(i, s)| Some((i, s.primary.clone()?)));
+    let members: Vec<(usize, Arc<Member>)> = in_sync.collect();
+    let named = |e: Error| e.array(&identity.name);
+    let recovered = journal::recover(spec, &members).await.map_err(named)?;
+    let resync_from = coordinator.membership().resync_from;
+    let staging_bytes = coordinator.options.staging_bytes;
+    let stripes =
+        Stripes::new(env.clone(), identity.shape, membership, recovered.journal, staging_bytes, resync_from)?;
+    let stripes = Arc::new(stripes);
+    stripes.redo(recovered.replayed, recovered.frames).await.map_err(named)?;
+    stripes.start_destager();
+    Ok(stripes)
 }
 
 impl Coordinator {

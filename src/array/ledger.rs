@@ -4,6 +4,7 @@ use crate::env::{Env, join_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Areas, Code, Features, Layout, Membership, SUPERBLOCK_BYTES, Superblock, pick_newest};
 use crate::geometry::Shape;
+use crate::journal;
 use crate::member::signature::EDGE_BYTES;
 use crate::member::{Backend, Member, Persistence};
 use crate::units::{ArrayId, MemberId};
@@ -34,6 +35,11 @@ impl Identity {
             areas: s.areas,
             features: s.features,
         }
+    }
+
+    /// Where the journal lies on each member.
+    pub fn journal(&self) -> journal::Place {
+        journal::Place { offset: self.areas.journal_offset, len: self.areas.journal_len }
     }
 
     /// Stripes that the volume uses.

@@ -47,7 +47,9 @@ pub struct AssembleOptions {
     pub probe_interval: Duration,
     /// Ceiling of rebuild and resync, in bytes per second of one member.
     pub max_rebuild_rate: Option<u64>,
-    /// Start although data may be lost: unclean and degraded at once.
+    /// Most bytes of answered writes held in memory until they are home.
+    pub staging_bytes: u64,
+    /// Start although data may be lost: unclean and degraded at once, and without a journal.
     pub force: bool,
 }
 

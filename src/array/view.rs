@@ -155,8 +155,8 @@ fn problems(
     }
     if !clean {
         problems.push(Problem {
-            what: "The array was not stopped in order: all parity is recomputed, since blocks that were \
-                   being written may not match theirs."
+            what: "Parity is recomputed: the array was made on members whose content was not known, or was \
+                   not stopped in order before it had a journal."
                 .to_owned(),
             action: lost.is_empty().then(|| format!("wait: palisade status {name} --watch")),
         });

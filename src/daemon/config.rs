@@ -91,6 +91,8 @@ pub struct Config {
     pub max_rebuild_rate: u64,
     /// Most bytes of requests under way at once.
     pub inflight_bytes: u64,
+    /// Most bytes of answered writes held in memory until they are home.
+    pub staging_bytes: u64,
     /// Most bytes of free buffers kept.
     pub buffer_bytes: u64,
     /// Most NBD connections at once.
@@ -115,6 +117,8 @@ struct RawConfig {
     max_rebuild_rate: Option<u64>,
     #[serde(default, deserialize_with = "size")]
     inflight: Option<u64>,
+    #[serde(default, deserialize_with = "size")]
+    staging: Option<u64>,
     #[serde(default, deserialize_with = "size")]
     buffers: Option<u64>,
     max_connections: Option<u64>,
@@ -149,6 +153,7 @@ impl Config {
             probe_interval_ms: 1_000,
             max_rebuild_rate: 0,
             inflight_bytes: 64 << 20,
+            staging_bytes: 64 << 20,
             buffer_bytes: 64 << 20,
             max_connections: 64,
         }
@@ -247,6 +252,7 @@ impl RawConfig {
             )?,
             max_rebuild_rate: self.max_rebuild_rate.unwrap_or(defaults.max_rebuild_rate),
             inflight_bytes: bytes("inflight", self.inflight, 1 << 20..=1 << 40, defaults.inflight_bytes)?,
+            staging_bytes: bytes("staging", self.staging, 1 << 20..=1 << 40, defaults.staging_bytes)?,
             buffer_bytes: bytes("buffers", self.buffers, 0..=1 << 40, defaults.buffer_bytes)?,
             max_connections: count(
                 "max_connections",

@@ -101,8 +101,10 @@ probe_interval_ms = {probe_interval_ms}
 # Most bytes per second that a rebuild writes to a member, as \"200M\"; \"0\" sets no limit.
 max_rebuild_rate = {rate}
 
-# Most memory for the requests under way of one NBD connection, and for free buffers kept.
+# Most memory for the requests under way of one NBD connection, for small writes that are answered
+# and not yet in their place, and for free buffers kept.
 inflight = {inflight}
+staging = {staging}
 buffers = {buffers}
 
 # Most NBD connections at once on each export.
@@ -123,6 +125,7 @@ max_connections = {max_connections}
         io = quoted(&config.io.to_string()),
         rate = quoted(&format_size(config.max_rebuild_rate)),
         inflight = quoted(&format_size(config.inflight_bytes)),
+        staging = quoted(&format_size(config.staging_bytes)),
         buffers = quoted(&format_size(config.buffer_bytes)),
     )
 }

@@ -193,6 +193,7 @@ fn assemble(
         observer,
         member_deadline: Duration::from_millis(config.member_deadline_ms),
         probe_interval: Duration::from_millis(config.probe_interval_ms),
+        staging_bytes: config.staging_bytes,
         max_rebuild_rate: Some(config.max_rebuild_rate).filter(|rate| *rate > 0),
         force: run.force,
     };

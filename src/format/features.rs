@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a member's format uses beyond version 1. No bit is assigned yet.
+/// What a member's format uses beyond version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Features {
     /// A build that does not know one of these may use the array as if it were not there.
@@ -14,8 +14,16 @@ pub struct Features {
 }
 
 impl Features {
+    /// `incompat`: the journal is in use. What it holds must be replayed before the data is read.
+    pub const JOURNAL: u64 = 1;
+
     /// The bits this build knows.
-    pub const KNOWN: Self = Self { compat: 0, ro_compat: 0, incompat: 0 };
+    pub const KNOWN: Self = Self { compat: 0, ro_compat: 0, incompat: Self::JOURNAL };
+
+    /// Whether the journal is in use.
+    pub fn has_journal(&self) -> bool {
+        self.incompat & Self::JOURNAL != 0
+    }
 
     /// The `ro_compat` bits this build does not know: if any, the array may only be read.
     pub fn unknown_ro_compat(&self) -> u64 {
@@ -41,11 +49,11 @@ mod tests {
 
     #[test]
     fn unknown_features_are_named_by_their_bits() {
-        let features = Features { compat: u64::MAX, ro_compat: 1 << 7, incompat: 1 | 1 << 63 };
+        let features = Features { compat: u64::MAX, ro_compat: 1 << 7, incompat: 3 | 1 << 63 };
         let error = features.check().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("incompat 0, 63"), "{error}");
+        assert!(error.to_string().contains("incompat 1, 63"), "{error}");
         assert_eq!(features.unknown_ro_compat(), 1 << 7);
-        assert!(Features { compat: 1, ro_compat: 1, incompat: 0 }.check().is_ok());
+        assert!(Features { compat: 1, ro_compat: 1, incompat: 1 }.check().is_ok());
     }
 }

@@ -1,11 +1,16 @@
 //! The state that every stripe operation shares, and the steps they have in common.
 
+use super::bearers::settle;
+use super::drain::Destager;
 use super::lock::LockTable;
-use super::roster::{Membership, Roster, Verdict};
+use super::roster::{Membership, Roster};
+use super::staging::Staging;
+use super::torn::{Settling, Torn};
 use crate::codec::Codec;
 use crate::env::{Buffer, Env, join_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Shape;
+use crate::journal::Journal;
 use crate::member::{Member, Persistence};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
@@ -18,7 +23,14 @@ pub struct Stripes {
     pub(super) shape: Shape,
     pub(super) codec: Codec,
     pub(super) locks: LockTable,
+    /// Held alone by who merges a part of a block with the rest, shared by who writes whole blocks.
+    pub(super) merges: LockTable,
     pub(super) membership: Arc<dyn Membership>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) staging: Staging,
+    pub(super) torn: Torn,
+    pub(super) settling: Settling,
+    pub(super) destager: Destager,
     resync_from: AtomicU64,
 }
 
@@ -30,12 +42,15 @@ pub(super) struct Store {
 }
 
 impl Stripes {
-    /// Stripes of `shape` over the members that `membership` names. Parity of stripes from
-    /// `resync_from` on is not known to match; none if absent.
+    /// Stripes of `shape` over the members that `membership` names, with their journal, of which at
+    /// most about `staging_bytes` are held in memory. Parity of stripes from `resync_from` on is
+    /// not known to match; none if absent.
     pub fn new(
         env: Env,
         shape: Shape,
         membership: Arc<dyn Membership>,
+        journal: Arc<Journal>,
+        staging_bytes: u64,
         resync_from: Option<StripeIndex>,
     ) -> Result<Self> {
         Ok(Self {
@@ -43,7 +58,13 @@ impl Stripes {
             shape,
             codec: Codec::new(shape.data(), shape.parity())?,
             locks: LockTable::default(),
+            merges: LockTable::default(),
             membership,
+            journal,
+            staging: Staging::new(&shape, staging_bytes),
+            torn: Torn::default(),
+            settling: Settling::default(),
+            destager: Destager::default(),
             resync_from: AtomicU64::new(resync_from.map_or(u64::MAX, |s| s.0)),
         })
     }
@@ -64,15 +85,14 @@ impl Stripes {
         self.resync_from.store(from.map_or(u64::MAX, |s| s.0), Ordering::Release);
     }
 
-    /// Makes everything written so far durable on every member that counts.
+    /// Makes everything answered so far durable on every member that counts.
     pub async fn flush(&self) -> Result<()> {
-        let roster = self.membership.roster();
-        let flushes = roster.members().map(|m| async move { (m, m.flush().await) });
-        let failed = join_all(flushes).await.into_iter().filter_map(|(m, r)| Some((m, r.err()?)));
-        for (member, error) in failed {
-            self.settle(member, error).await?;
+        let settling = self.settling.take();
+        let done = self.journal.sync().await;
+        if done.is_err() {
+            self.settling.put_back(settling);
         }
-        Ok(())
+        done
     }
 
     pub(super) fn parity_trusted(&self, stripe: StripeIndex) -> bool {
@@ -111,16 +131,7 @@ impl Stripes {
 
     /// Reports a failed write; `Ok` once the member no longer counts, durably.
     pub(super) async fn settle(&self, member: &Member, error: Error) -> Result<()> {
-        let kind = error.kind();
-        let text = error.report();
-        match self.membership.write_failed(member.id(), error).await {
-            Verdict::Kicked => Ok(()),
-            Verdict::Kept => Err(Error::new(
-                if kind == ErrorKind::NoSpace { kind } else { ErrorKind::Io },
-                format!("write failed and the member cannot be spared ({text})"),
-            )
-            .member(member.path())),
-        }
+        settle(&*self.membership, member, error).await
     }
 
     /// `bytes` in a page-aligned buffer; not copied if it lies so already.

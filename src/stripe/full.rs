@@ -1,4 +1,9 @@
-//! Writing runs of whole stripes: nothing is read, and every member gets one vectored write.
+//! Changing runs of whole stripes straight at home: nothing is read, and every member gets one
+//! vectored write.
+//!
+//! Before home is touched the journal says durably that these stripes are open, so that after a
+//! crash their parity is computed anew. That also ends what the journal holds of them: whatever is
+//! staged comes home first, durably, lest a replay put it over what is written now.
 //!
 //! Every member has exactly one chunk in every stripe, so the chunks of consecutive stripes lie
 //! side by side on it, data and parity as the rotation has them.
@@ -22,7 +27,6 @@ impl Stripes {
         first: StripeIndex,
         count: u64,
         data: Bytes,
-        persistence: Persistence,
     ) -> Result<()> {
         let stripe_bytes = self.shape.stripe_bytes();
         let step = (MAX_RUN / stripe_bytes).max(1);
@@ -32,12 +36,72 @@ impl Stripes {
             let bytes = self.aligned(part(&data, done * stripe_bytes, now * stripe_bytes));
             let from = StripeIndex(first.0 + done);
             let _guards = self.locks.lock_run(from, now, Mode::Exclusive).await;
-            let roster = self.writable_roster()?;
             let parity = self.encode_run(&bytes, now)?;
-            self.store(self.run_stores(&roster, from, now, &bytes, &parity), persistence).await?;
+            let opened = self.open_run(from, now).await?;
+            let roster = self.writable_roster()?;
+            let stores = self.run_stores(&roster, from, now, &bytes, &parity);
+            let done_now = self.store(stores, Persistence::Cached).await;
+            if done_now.is_err() {
+                self.keep_run(from, now, &bytes, &parity);
+            }
+            self.close_run(from, now, opened);
+            done_now?;
             done += now;
         }
         Ok(())
+    }
+
+    /// Opens stripes in the journal, with their exclusive locks held; answers the frame.
+    pub(super) async fn open_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<u64> {
+        let all: Vec<StripeIndex> = (first.0..first.0 + count).map(StripeIndex).collect();
+        loop {
+            let staged: Vec<StripeIndex> =
+                all.iter().copied().filter(|s| !self.staging.of_stripe(*s).is_empty()).collect();
+            for stripe in &all {
+                self.mend(*stripe).await?;
+            }
+            if !staged.is_empty() {
+                self.destage_locked(&staged).await?;
+            }
+            if self.settling.any(all.iter().copied()) {
+                self.flush().await?;
+            }
+            // What is staged from now on is newer than what is about to be written.
+            let newest = self.journal.last_version();
+            let older = |s: &StripeIndex| self.staging.of_stripe(*s).iter().any(|(_, b)| b.version <= newest);
+            if all.iter().any(older) {
+                continue;
+            }
+            let ticket = self.journal.open(first.0, count, newest).await?;
+            let seq = ticket.seq();
+            let logged = match ticket.written().await {
+                Ok(()) => self.flush().await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = logged {
+                self.journal.home([seq]);
+                return Err(e);
+            }
+            return Ok(seq);
+        }
+    }
+
+    /// The stripes are changed, as far as members took it: the next sync makes it durable.
+    pub(super) fn close_run(&self, first: StripeIndex, count: u64, opened: u64) {
+        (first.0..first.0 + count).for_each(|s| self.settling.insert(StripeIndex(s)));
+        self.journal.home([opened]);
+        self.kick();
+    }
+
+    /// Keeps what too few members could take.
+    fn keep_run(&self, first: StripeIndex, count: u64, data: &Bytes, parity: &Bytes) {
+        let chunk = self.shape.chunk_bytes();
+        let (k, m) = (self.shape.data() as u64, self.shape.parity() as u64);
+        for s in 0..count {
+            let of_data = (0..k).map(|i| (to_usize(i), 0, part(data, (s * k + i) * chunk, chunk)));
+            let of_parity = (0..m).map(|i| (to_usize(k + i), 0, part(parity, (s * m + i) * chunk, chunk)));
+            self.torn.keep(StripeIndex(first.0 + s), of_data.chain(of_parity).collect());
+        }
     }
 
     /// The parity chunks of a run, stripe after stripe, m chunks each.

@@ -1,12 +1,17 @@
 //! The only owner of a stripe's consistency: what is read, computed and written, in which order,
 //! under which lock.
 //!
-//! Owns: the stripe lock table, the write plan (pure), merged reads, degraded reads, writes of
-//! parts and of whole stripes, zeroing, and restoring a stripe onto a replacement.
-//! Callers may rely on: a write that is answered is on every member that counts; a member that
-//! could not take it was marked faulty durably first. Writes must be driven to their end.
+//! Owns: the stripe lock table, the write plan (pure), merged reads, degraded reads, staging and
+//! destaging of small writes, whole stripes, zeroing, restoring a stripe onto a replacement, and
+//! doing again what the journal holds.
+//! Callers may rely on: a write that is answered is in the journal or at home on every member that
+//! counts; a member that could not take it was marked faulty durably first; no crash together with
+//! lost members changes a block that was not being written.
 //! Must never: change membership itself (it asks through [`Membership`]) or know a front end.
 
+mod bearers;
+mod destage;
+mod drain;
 mod engine;
 mod full;
 mod gather;
@@ -14,13 +19,17 @@ mod lock;
 mod plan;
 mod read;
 mod recover;
+mod redo;
 mod restore;
 mod roster;
 mod rows;
+mod staging;
 mod status;
+mod torn;
 mod write;
 mod zero;
 
+pub use bearers::RosterBearers;
 pub use engine::Stripes;
 pub use lock::{Guard, LockTable, Mode};
 pub use restore::RunOutcome;

@@ -13,8 +13,6 @@
 //! reconstruct-write, which also mends parity that was wrong. Parity that is not known to match
 //! (after an unclean stop) must not be read-modified, for that would carry the error along.
 
-use std::ops::Range;
-
 /// How to obtain the new parity of a segment, and what to read for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
@@ -37,8 +35,8 @@ pub enum Plan {
 pub struct Question<'a> {
     /// k.
     pub data: usize,
-    /// The overwritten data chunks.
-    pub dirty: Range<usize>,
+    /// The overwritten data chunks, ascending.
+    pub dirty: &'a [usize],
     /// By shard: can it be read?
     pub readable: &'a [bool],
     /// By shard: will it be written?
@@ -55,14 +53,14 @@ pub fn choose(q: &Question<'_>) -> Plan {
     if idle.is_empty() {
         return Plan::Full;
     }
-    if live_parity.is_empty() && q.dirty.clone().all(|i| q.writable[i]) {
+    if live_parity.is_empty() && q.dirty.iter().all(|i| q.writable[*i]) {
         return Plan::DataOnly;
     }
     let mut ways = Vec::with_capacity(2);
     if idle.iter().all(|i| q.readable[*i]) {
         ways.push(Plan::ReconstructWrite(idle));
     }
-    let old: Vec<usize> = q.dirty.clone().chain(live_parity).collect();
+    let old: Vec<usize> = q.dirty.iter().copied().chain(live_parity).collect();
     if q.parity_trusted && old.iter().all(|i| q.readable[*i]) {
         ways.push(Plan::ReadModifyWrite(old));
     }
@@ -85,7 +83,7 @@ impl Plan {
 mod tests {
     use super::*;
 
-    /// Every shape up to 4+3, every dirty range, every set of readable and writable shards.
+    /// Every shape up to 4+3, every set of dirty chunks, every set of readable and writable shards.
     #[test]
     fn every_plan_can_be_carried_out_and_none_is_missed() {
         for (k, m) in [(1, 1), (1, 3), (2, 1), (3, 2), (4, 3)] {
@@ -93,11 +91,12 @@ mod tests {
             for (lost, unreadable) in (0..1u32 << n).flat_map(|a| (0..1u32 << n).map(move |b| (a, b))) {
                 let writable: Vec<bool> = (0..n).map(|i| lost >> i & 1 == 0).collect();
                 let readable: Vec<bool> = (0..n).map(|i| writable[i] && unreadable >> i & 1 == 0).collect();
-                for (lo, hi) in (0..k).flat_map(|lo| (lo + 1..=k).map(move |hi| (lo, hi))) {
+                for set in 1..1u32 << k {
+                    let dirty: Vec<usize> = (0..k).filter(|i| set >> i & 1 == 1).collect();
                     for parity_trusted in [false, true] {
                         let q = Question {
                             data: k,
-                            dirty: lo..hi,
+                            dirty: &dirty,
                             readable: &readable,
                             writable: &writable,
                             parity_trusted,
@@ -114,7 +113,7 @@ mod tests {
         let enough = q.readable.iter().filter(|r| **r).count() >= q.data;
         assert!(plan.reads().iter().all(|i| q.readable[*i]), "{q:?} {plan:?}");
         match &plan {
-            Plan::Full => assert_eq!(q.dirty, 0..q.data),
+            Plan::Full => assert_eq!(q.dirty.len(), q.data),
             Plan::DataOnly => assert!(q.writable[q.data..].iter().all(|w| !w)),
             Plan::ReadModifyWrite(_) => assert!(q.parity_trusted, "{q:?}"),
             Plan::ReconstructWrite(idle) => assert_eq!(idle.len() + q.dirty.len(), q.data),
@@ -126,11 +125,13 @@ mod tests {
     #[test]
     fn the_cheaper_way_is_taken() {
         let all = [true; 6];
-        let q = |dirty| Question { data: 4, dirty, readable: &all, writable: &all, parity_trusted: true };
-        assert_eq!(choose(&q(0..1)), Plan::ReconstructWrite(vec![1, 2, 3]));
-        assert_eq!(choose(&q(0..3)), Plan::ReconstructWrite(vec![3]));
+        fn q<'a>(dirty: &'a [usize], all: &'a [bool]) -> Question<'a> {
+            Question { data: 4, dirty, readable: all, writable: all, parity_trusted: true }
+        }
+        assert_eq!(choose(&q(&[0], &all)), Plan::ReconstructWrite(vec![1, 2, 3]));
+        assert_eq!(choose(&q(&[0, 1, 3], &all)), Plan::ReconstructWrite(vec![2]));
         let wide = [true; 10];
-        let q = Question { data: 8, dirty: 2..3, readable: &wide, writable: &wide, parity_trusted: true };
+        let q = Question { data: 8, dirty: &[2], readable: &wide, writable: &wide, parity_trusted: true };
         assert_eq!(choose(&q), Plan::ReadModifyWrite(vec![2, 8, 9]));
     }
 }

@@ -10,6 +10,7 @@ use super::gather::Want;
 use super::lock::{Guard, Mode};
 use super::roster::Roster;
 use super::rows::{chunks_of, rows_of};
+use super::staging::overlay;
 use crate::error::Result;
 use crate::geometry::split;
 use crate::units::{BLOCK_BYTES, StripeIndex};
@@ -32,6 +33,11 @@ impl Stripes {
     pub async fn read(self: &Arc<Self>, offset: u64, len: u64) -> Result<Vec<Bytes>> {
         let start = offset - offset % BLOCK_BYTES;
         let end = (offset + len).next_multiple_of(BLOCK_BYTES);
+        // First what is staged, then home: what goes home in between is found in both.
+        let staged = self.staging.get(start / BLOCK_BYTES..end / BLOCK_BYTES);
+        if staged.len() as u64 == (end - start) / BLOCK_BYTES {
+            return Ok(trim(staged.into_iter().map(|(_, bytes)| bytes).collect(), offset - start, len));
+        }
         let mut stripes = self.wanted(start, end - start);
         let (roster, guards) = self.lock_degraded(&stripes).await;
         let mut wants = Vec::new();
@@ -39,7 +45,11 @@ impl Stripes {
             self.plan_reads(&roster, wanted, &mut wants);
         }
         let got = self.gather(&roster, &wants).await;
-        let answers: Vec<_> = stripes.iter().map(|w| self.answer(w, &wants, &got)).collect();
+        let answer = |w: &Wanted| match w.lost.is_some() && self.torn.contains(w.stripe) {
+            true => None,
+            false => self.answer(w, &wants, &got),
+        };
+        let answers: Vec<_> = stripes.iter().map(answer).collect();
         // Locks are taken in ascending order: none is held while the next part asks for its own.
         drop(guards);
         let mut answer = Vec::with_capacity(wants.len());
@@ -48,6 +58,9 @@ impl Stripes {
                 Some(pieces) => answer.extend(pieces),
                 None => answer.extend(self.read_with_errors(wanted).await?),
             }
+        }
+        if !staged.is_empty() {
+            answer = overlay(answer, start, &staged);
         }
         Ok(trim(answer, offset - start, len))
     }

@@ -57,7 +57,7 @@ impl Stripes {
             let readable = self.readable(roster, stripe, &bad);
             let present = self.sources(&readable, wanted);
             let direct = wanted.iter().all(|w| readable[*w]);
-            if !direct && present.len() < self.shape.data() {
+            if !direct && (present.len() < self.shape.data() || self.torn.contains(stripe)) {
                 return Err(self.too_few(stripe, bad.len() > avoid.len()));
             }
             let reads: &[usize] = if direct { wanted } else { &present };

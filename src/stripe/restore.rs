@@ -33,9 +33,17 @@ impl Stripes {
     /// old member still answers is copied; otherwise its chunk is reconstructed.
     pub async fn rebuild_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> RunOutcome {
         let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
+        let mut outcome = RunOutcome::default();
+        for stripe in (first.0..first.0 + count).map(StripeIndex) {
+            if self.mend(stripe).await.is_err() {
+                outcome.blocked.push(stripe);
+            }
+        }
+        if !outcome.blocked.is_empty() {
+            return outcome;
+        }
         let roster = self.membership.roster();
         let fills = fills(self, &roster, first, count);
-        let mut outcome = RunOutcome::default();
         let chunks = self.chunks_for(&roster, &fills, first, count).await;
         let mut done = Vec::with_capacity(fills.len());
         for (fill, chunk) in fills.into_iter().zip(chunks) {
@@ -132,6 +140,9 @@ impl Stripes {
     /// if a stripe cannot be read whole.
     pub async fn resync_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<RunOutcome> {
         let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
+        for stripe in (first.0..first.0 + count).map(StripeIndex) {
+            self.mend(stripe).await?;
+        }
         let roster = self.writable_roster()?;
         let chunk = self.shape.chunk_bytes();
         let (k, width) = (self.shape.data(), self.shape.width());
@@ -155,7 +166,7 @@ impl Stripes {
                 let new = part(&parity, j as u64 * chunk, chunk);
                 if new != *old {
                     outcome.written_bytes += chunk;
-                    stores.extend(self.stores(&roster, stripe, 0, [(k + j, new)].into_iter()));
+                    stores.extend(self.stores(&roster, stripe, [(k + j, 0, new)].into_iter()));
                 }
             }
         }

@@ -1,27 +1,27 @@
-//! Which rows of which chunks a piece of a request touches (pure).
+//! Which rows of which chunks a piece of a request, or a set of blocks, touches (pure).
 //!
-//! A contiguous piece of a stripe covers the tail of its first chunk, whole chunks, and the head
-//! of its last. Cut at those two borders, the rows fall into at most three segments, each with
-//! one set of chunks for all of its rows:
+//! Rows in which the same chunks are overwritten make a segment, and have one plan:
 //!
 //! ```text
 //!           D0   D1   D2   D3
-//!   row 0   .    #    #    .     segment 0: chunks 1..3
+//!   row 0   .    #    #    .     segment 0: chunks 1, 2
 //!   row 1   .    #    #    .
 //!   row 2   .    #    .    .     segment 1: chunk 1
-//!   row 3   #    #    .    .     segment 2: chunks 0..2
+//!   row 3   #    .    #    .     segment 2: chunks 0, 2
 //! ```
 
 use crate::geometry::Shape;
+use crate::units::BLOCK_BYTES;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// Some rows (byte range within the chunk) and the data chunks touched in all of them.
+/// Some rows (byte range within the chunk) and the data chunks overwritten in all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// Bytes from the start of each chunk.
     pub rows: Range<u64>,
-    /// Data chunk numbers.
-    pub chunks: Range<usize>,
+    /// Data chunk numbers, ascending.
+    pub chunks: Vec<usize>,
 }
 
 /// The rows of data chunk `chunk` that the range `start..end` of a stripe's data covers.
@@ -38,26 +38,18 @@ pub fn chunks_of(shape: &Shape, start: u64, end: u64) -> Range<usize> {
     index(start)..index(end - 1) + 1
 }
 
-/// Cuts a non-empty range of a stripe's data into segments, in row order.
-pub fn segments(shape: &Shape, start: u64, end: u64) -> Vec<Segment> {
-    let chunks = chunks_of(shape, start, end);
-    let first = rows_of(shape, start, end, chunks.start);
-    let last = rows_of(shape, start, end, chunks.end - 1);
-    let mut cuts = vec![0, first.start, first.end, last.start, last.end, shape.chunk_bytes()];
-    cuts.sort_unstable();
-    cuts.dedup();
-    let mut found: Vec<Segment> = Vec::with_capacity(3);
-    for cut in cuts.windows(2) {
-        let rows = cut[0]..cut[1];
-        let touched = |c: &usize| {
-            let r = rows_of(shape, start, end, *c);
-            r.start <= rows.start && rows.end <= r.end
-        };
-        let Some(lo) = chunks.clone().find(touched) else { continue };
-        let hi = chunks.clone().rev().find(touched).map_or(lo, |c| c);
+/// The segments that blocks of a stripe make: `(chunk, offset in the chunk)` of each.
+pub fn segments(blocks: impl Iterator<Item = (usize, u64)>) -> Vec<Segment> {
+    let mut rows: BTreeMap<u64, BTreeSet<usize>> = BTreeMap::new();
+    for (chunk, row) in blocks {
+        rows.entry(row).or_default().insert(chunk);
+    }
+    let mut found: Vec<Segment> = Vec::new();
+    for (row, chunks) in rows {
+        let chunks: Vec<usize> = chunks.into_iter().collect();
         match found.last_mut() {
-            Some(s) if s.chunks == (lo..hi + 1) && s.rows.end == rows.start => s.rows.end = rows.end,
-            _ => found.push(Segment { rows, chunks: lo..hi + 1 }),
+            Some(s) if s.chunks == chunks && s.rows.end == row => s.rows.end = row + BLOCK_BYTES,
+            _ => found.push(Segment { rows: row..row + BLOCK_BYTES, chunks }),
         }
     }
     found
@@ -66,35 +58,19 @@ pub fn segments(shape: &Shape, start: u64, end: u64) -> Vec<Segment> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn segments_cover_exactly_the_range(k in 1u8..7, a in 0u64..448, b in 0u64..448) {
-            let shape = Shape::new(k, 2, 65536).unwrap();
-            let limit = shape.stripe_bytes() / 1024;
-            let (start, end) = (a.min(b).min(limit - 1) * 1024, (a.max(b).min(limit - 1) + 1) * 1024);
-            let mut seen = vec![vec![0u8; 64]; usize::from(k)];
-            for s in segments(&shape, start, end) {
-                for c in s.chunks.clone() {
-                    for r in s.rows.start / 1024..s.rows.end / 1024 {
-                        seen[c][usize::try_from(r).unwrap()] += 1;
-                    }
-                }
-            }
-            for (c, rows) in seen.iter().enumerate() {
-                for (r, count) in rows.iter().enumerate() {
-                    let at = c as u64 * 65536 + r as u64 * 1024;
-                    prop_assert_eq!(*count, u8::from((start..end).contains(&at)));
-                }
-            }
-        }
-    }
 
     #[test]
-    fn an_aligned_part_is_one_segment() {
-        let shape = Shape::new(4, 2, 65536).unwrap();
-        assert_eq!(segments(&shape, 65536, 3 * 65536), [Segment { rows: 0..65536, chunks: 1..3 }]);
-        assert_eq!(segments(&shape, 4096, 8192), [Segment { rows: 4096..8192, chunks: 0..1 }]);
+    fn rows_with_the_same_chunks_are_one_segment() {
+        let b = BLOCK_BYTES;
+        let blocks = [(1, 0), (2, 0), (2, b), (1, b), (1, 2 * b), (0, 3 * b), (2, 3 * b), (2, 5 * b)];
+        let found = segments(blocks.into_iter());
+        let segment = |rows: Range<u64>, chunks: &[usize]| Segment {
+            rows: rows.start * b..rows.end * b,
+            chunks: chunks.to_vec(),
+        };
+        assert_eq!(
+            found,
+            [segment(0..2, &[1, 2]), segment(2..3, &[1]), segment(3..4, &[0, 2]), segment(5..6, &[2])]
+        );
     }
 }

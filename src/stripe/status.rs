@@ -7,7 +7,7 @@ use super::engine::{Stripes, to_usize};
 use super::roster::Roster;
 use crate::env::join_all;
 use crate::export::Extent;
-use crate::units::StripeIndex;
+use crate::units::{BLOCK_BYTES, StripeIndex};
 use std::sync::Arc;
 
 /// Most stripes asked for at once.
@@ -19,6 +19,8 @@ impl Stripes {
         let (stripe_bytes, chunk) = (self.shape.stripe_bytes(), self.shape.chunk_bytes());
         let first = StripeIndex(offset / stripe_bytes);
         let last = (offset + len).div_ceil(stripe_bytes).min(first.0 + MAX_STRIPES);
+        // First what is staged, then home: what goes home in between is seen in both.
+        let staged = self.staging.get(offset / BLOCK_BYTES..(last * stripe_bytes).div_ceil(BLOCK_BYTES));
         let roster = self.membership.roster();
         let holes = self.holes(&roster, first, last - first.0).await;
         let end = (offset + len).min(last * stripe_bytes);
@@ -29,13 +31,16 @@ impl Stripes {
             let stripe = StripeIndex(at / stripe_bytes);
             let slot = self.shape.slot_of(stripe, to_usize(at % stripe_bytes / chunk)).index();
             let row = to_usize(stripe.0 - first.0);
-            let hole = match &holes[slot] {
-                Some(known) => known[row],
-                None => {
-                    let known = holes.iter().flatten();
-                    known.clone().count() >= self.shape.data() && known.into_iter().all(|h| h[row])
-                }
-            };
+            let blocks = at / BLOCK_BYTES..next.div_ceil(BLOCK_BYTES);
+            let first = staged.get(staged.partition_point(|(block, _)| *block < blocks.start));
+            let hole = !first.is_some_and(|(block, _)| blocks.contains(block))
+                && match &holes[slot] {
+                    Some(known) => known[row],
+                    None => {
+                        let known = holes.iter().flatten();
+                        known.clone().count() >= self.shape.data() && known.into_iter().all(|h| h[row])
+                    }
+                };
             match extents.last_mut() {
                 Some(e) if e.hole == hole => e.len_bytes += next - at,
                 _ => extents.push(Extent { len_bytes: next - at, hole, zero: hole }),

@@ -17,7 +17,8 @@
 //! - A read that finds one of several possible values, with no write under way, settles it.
 //! - A discard is indefinite from the start: each byte reads as before or as zero.
 //! - Blocks of whole stripes that were being rewritten in a crash are in doubt: with a member lost
-//!   their read may fail, until they are written again. What it answers must be possible as ever.
+//!   their read may fail, until they are written again; and, as there are no checksums yet that
+//!   would notice, answer anything.
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,7 +51,7 @@ struct Block {
     base: Option<Box<[u8; BLOCK_LEN]>>,
     /// Anything may be read until it is overwritten: the write hole, opened by force.
     unknown: bool,
-    /// Reads may fail.
+    /// Reads may fail; and, as there are no checksums yet, answer anything.
     doubted: bool,
     layers: Vec<Layer>,
 }
@@ -303,7 +304,7 @@ impl Block {
             let displaced = |end: u64| relevant.iter().any(|x| x.definite && x.start > end && x.end < start);
             let possible: Vec<&Layer> = relevant.iter().copied().filter(|w| !displaced(w.end)).collect();
             let base_possible = !displaced(0);
-            if self.unknown && base_possible {
+            if self.doubted || (self.unknown && base_possible) {
                 continue;
             }
             for (i, byte) in part.iter().enumerate() {

@@ -178,7 +178,9 @@ impl World {
     }
 
     pub fn is_whole(report: &Report) -> bool {
-        report.state == ArrayState::Optimal && report.clean && report.tasks.is_empty()
+        // A replacement may wait for its task to begin.
+        let filling = report.members.iter().any(|m| m.state == MemberState::Rebuilding);
+        report.state == ArrayState::Optimal && report.clean && report.tasks.is_empty() && !filling
     }
 
     /// The array in a line or two.

@@ -1,0 +1,329 @@
+//! The log as its users see it: append a record, wait until it is written, sync, release.
+//!
+//! Appending joins the batch that is being filled. A commit, scheduled by whoever finds none
+//! scheduled, seals the batch into a frame once the tasks that are ready now have had their turn:
+//! so a lone writer does not wait, and many writers share a frame. Several frames may be in flight;
+//! while as many are as may be, the batch fills.
+//!
+//! Data records leave a part of the ring to the records that bring data home, without which the
+//! ring could fill up for good.
+
+use super::recover::Spec;
+use super::ring::Ring;
+use crate::codec::Codec;
+use crate::env::{Env, LocalFuture};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{OPEN_RECORD_LEN, ParityRecord, PayloadWriter, Tail, data_record_len, parity_record_len};
+use crate::geometry::Shape;
+use crate::member::Member;
+use crate::units::{ArrayId, MemberId};
+use futures::channel::oneshot;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Most bytes of records in a frame.
+pub const MAX_BATCH_BYTES: usize = 1 << 20;
+/// Frames being written at once.
+const MAX_IN_FLIGHT: usize = 4;
+
+/// The members that bear the log, as the layer above knows them.
+pub trait Bearers: Send + Sync {
+    /// By slot number: every member that takes frames now, replacements included. Fails if too few
+    /// members are left to write to.
+    fn bearers(&self) -> Result<Vec<(usize, Arc<Member>)>>;
+
+    /// A member could not take its part. `Ok` once it no longer counts, durably.
+    fn failed<'a>(&'a self, member: &'a Member, error: Error) -> LocalFuture<'a, Result<()>>;
+}
+
+/// Where the log lies on each member, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Start of the journal area.
+    pub offset: u64,
+    /// Its size.
+    pub len: u64,
+}
+
+/// A record on its way: in which frame, and word when that frame is written.
+pub struct Ticket {
+    seq: u64,
+    written: oneshot::Receiver<Result<()>>,
+}
+
+impl Ticket {
+    /// The frame's number, to release it by.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Completes when this frame and all before it are on every member that counts (in its
+    /// cache: see [`Journal::sync`]). On an error it may be written later all the same.
+    pub async fn written(self) -> Result<()> {
+        let gone = || Error::new(ErrorKind::ShuttingDown, "the journal is closed");
+        self.written.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Batch {
+    pub payload: PayloadWriter,
+    pub waiters: Vec<oneshot::Sender<Result<()>>>,
+    pub pins: u64,
+    /// Frames that are needed by one less when this one is durable.
+    pub replaces: Vec<u64>,
+}
+
+/// A frame in flight; `done` when it is written.
+pub(super) struct Flying {
+    pub waiters: Vec<oneshot::Sender<Result<()>>>,
+    pub replaces: Vec<u64>,
+    pub done: bool,
+}
+
+pub(super) struct State {
+    pub ring: Ring,
+    pub open: Batch,
+    pub commit_scheduled: bool,
+    pub flying: BTreeMap<u64, Flying>,
+    /// Which members hold each frame still in the ring.
+    pub held_by: BTreeMap<u64, Vec<MemberId>>,
+    /// Who waits until the batch or the ring has room.
+    pub waiting: VecDeque<oneshot::Sender<()>>,
+    pub last_version: u64,
+    /// Frames needed no more once the home writes made so far are durable.
+    pub home: Vec<u64>,
+    pub generation: u64,
+    /// A checkpoint that is written, and not known to be durable.
+    pub checkpoint: Option<Tail>,
+    /// A member lacks one.
+    pub checkpoint_wanted: bool,
+    /// Why frames cannot be written now: nothing new is taken until they can.
+    pub failing: Option<(ErrorKind, String)>,
+    pub syncing: bool,
+    pub sync_waiters: Vec<oneshot::Sender<Result<()>>>,
+    pub closed: bool,
+}
+
+/// The log of one array. See the module.
+pub struct Journal {
+    pub(super) env: Env,
+    pub(super) codec: Codec,
+    pub(super) array: ArrayId,
+    pub(super) place: Place,
+    pub(super) shape: Shape,
+    pub(super) bearers: Arc<dyn Bearers>,
+    state: Mutex<State>,
+}
+
+/// What a record is appended for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Something new: leaves room for what brings it home.
+    Data,
+    /// Makes room in the end.
+    Progress,
+}
+
+impl Journal {
+    /// A log whose ring holds what `ring` says.
+    pub(super) fn with_ring(spec: Spec, ring: Ring, generation: u64, last_version: u64) -> Result<Arc<Self>> {
+        let codec = Codec::new(spec.shape.data(), spec.shape.parity())?;
+        let state = State {
+            ring,
+            open: Batch::default(),
+            commit_scheduled: false,
+            flying: BTreeMap::new(),
+            held_by: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            last_version,
+            home: Vec::new(),
+            generation,
+            checkpoint: None,
+            checkpoint_wanted: false,
+            failing: None,
+            syncing: false,
+            sync_waiters: Vec::new(),
+            closed: false,
+        };
+        let Spec { env, array, shape, place, bearers, .. } = spec;
+        Ok(Arc::new(Self { env, codec, array, place, shape, bearers, state: Mutex::new(state) }))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs new content of whole blocks from `block` on. `stage` is told the version and the frame
+    /// that holds it, in the order of the log, and answers the frames of the contents that these
+    /// take the place of: they are needed no more once this one is durable.
+    pub async fn data(
+        self: &Arc<Self>,
+        block: u64,
+        bytes: &[u8],
+        stage: impl FnOnce(u64, u64) -> Vec<u64>,
+    ) -> Result<Ticket> {
+        let len = data_record_len(bytes.len() / 4096);
+        self.append(len, Purpose::Data, |state, seq| {
+            state.last_version += 1;
+            let version = state.last_version;
+            // One pin for each block: they go home one by one.
+            state.open.pins += (bytes.len() / 4096) as u64;
+            state.open.payload.data(version, block, bytes);
+            let replaced = stage(version, seq);
+            state.open.replaces.extend(replaced);
+        })
+        .await
+    }
+
+    /// Logs new parity of rows whose data goes home.
+    pub async fn parity(self: &Arc<Self>, record: &ParityRecord) -> Result<Ticket> {
+        let len = parity_record_len(record.pieces.len(), record.rows.len());
+        self.append(len, Purpose::Progress, |state, _| {
+            state.open.pins += 1;
+            state.open.payload.parity(record);
+        })
+        .await
+    }
+
+    /// Logs that whole stripes are about to be changed at home. What is staged of them up to the
+    /// present version must be home durably.
+    pub async fn open(self: &Arc<Self>, first_stripe: u64, count: u64, up_to_version: u64) -> Result<Ticket> {
+        self.append(OPEN_RECORD_LEN, Purpose::Progress, |state, _| {
+            state.open.pins += 1;
+            state.open.payload.open(first_stripe, count, up_to_version);
+        })
+        .await
+    }
+
+    /// The highest version given out.
+    pub fn last_version(&self) -> u64 {
+        self.state().last_version
+    }
+
+    /// What frames were needed for is home, in the members' caches: the next sync releases them.
+    pub fn home(&self, seqs: impl IntoIterator<Item = u64>) {
+        self.state().home.extend(seqs);
+    }
+
+    /// Whether a sync would release something.
+    pub fn wants_sync(&self) -> bool {
+        let state = self.state();
+        !state.home.is_empty() || state.checkpoint.is_some()
+    }
+
+    /// Whether the ring is filling up.
+    pub fn is_pressed(&self) -> bool {
+        let state = self.state();
+        !state.waiting.is_empty() || state.ring.used() > self.data_share(&state) / 2
+    }
+
+    /// The part of the ring that data records may fill. The parity that brings a block home takes
+    /// up to m times its space, and must always find it.
+    fn data_share(&self, state: &State) -> u64 {
+        state.ring.len() / (self.shape.parity() as u64 + 2)
+    }
+
+    /// Most bytes of parity to log before the space of what came home can be used again.
+    pub fn parity_budget(&self) -> u64 {
+        self.state().ring.len() / 32 * self.shape.data() as u64
+    }
+
+    /// Whether nothing in the log is needed.
+    pub fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.open.payload.is_empty() && state.ring.tail() == state.ring.head()
+    }
+
+    /// Whether every frame still needed is held by this member too.
+    pub fn is_borne_by(&self, member: MemberId) -> bool {
+        let state = self.state();
+        let tail = state.ring.tail().seq;
+        state.held_by.range(tail..).all(|(_, held)| held.contains(&member))
+    }
+
+    /// Writes a checkpoint that reaches every bearer there is now, durably.
+    pub async fn write_checkpoint(self: &Arc<Self>) -> Result<()> {
+        self.state().checkpoint_wanted = true;
+        // One sync writes it, the next makes it durable.
+        self.sync().await?;
+        self.sync().await
+    }
+
+    /// Frames are no longer tried to be written; who waits is refused.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.open.waiters.clear();
+        state.flying.clear();
+        state.waiting.clear();
+    }
+
+    async fn append(
+        self: &Arc<Self>,
+        len: usize,
+        purpose: Purpose,
+        push: impl FnOnce(&mut State, u64),
+    ) -> Result<Ticket> {
+        loop {
+            let waiting = {
+                let mut state = self.state();
+                if state.closed {
+                    return Err(Error::new(ErrorKind::ShuttingDown, "the journal is closed"));
+                }
+                if let Some((kind, why)) = &state.failing {
+                    return Err(Error::new(*kind, why.clone()));
+                }
+                if has_room(&state, len, purpose, self.data_share(&state)) {
+                    let (sender, written) = oneshot::channel();
+                    state.open.waiters.push(sender);
+                    let seq = state.ring.head().seq;
+                    push(&mut state, seq);
+                    let schedule = !std::mem::replace(&mut state.commit_scheduled, true);
+                    drop(state);
+                    if schedule {
+                        self.schedule();
+                    }
+                    return Ok(Ticket { seq, written });
+                }
+                let (sender, receiver) = oneshot::channel();
+                state.waiting.push_back(sender);
+                receiver
+            };
+            // Closed or room: the loop finds out.
+            let _ = waiting.await;
+        }
+    }
+
+    /// Takes the batch if it may become a frame now.
+    pub(super) fn seal(&self, nonce: u64) -> Option<(Tail, Batch)> {
+        let mut state = self.state();
+        state.commit_scheduled = false;
+        if state.open.payload.is_empty() || state.flying.len() >= MAX_IN_FLIGHT || state.closed {
+            return None;
+        }
+        let len = crate::format::footprint_for(state.open.payload.len(), self.shape.data());
+        let pins = state.open.pins;
+        let place = state.ring.place(len, nonce, pins)?;
+        let mut batch = std::mem::take(&mut state.open);
+        let (waiters, replaces) = (std::mem::take(&mut batch.waiters), std::mem::take(&mut batch.replaces));
+        state.flying.insert(place.seq, Flying { waiters, replaces, done: false });
+        wake(&mut state);
+        Some((place, batch))
+    }
+}
+
+/// Whether a record of `len` bytes may join the batch.
+fn has_room(state: &State, len: usize, purpose: Purpose, data_share: u64) -> bool {
+    let batch = state.open.payload.len();
+    let fits = batch == 0 || batch + len <= MAX_BATCH_BYTES;
+    fits && (purpose == Purpose::Progress || state.ring.used() < data_share)
+}
+
+/// Lets everybody who waits for room look again.
+pub(super) fn wake(state: &mut State) {
+    for waiting in state.waiting.drain(..) {
+        // Who went away needs no room.
+        let _ = waiting.send(());
+    }
+}

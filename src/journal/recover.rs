@@ -1,0 +1,302 @@
+//! Reading the log back: from the checkpoint's tail along the chain of frames.
+//!
+//! A frame counts if k of its shards can be read whole and belong together. The first place where
+//! no such frame continues the chain is the end: everything honoured lies before it, because
+//! frames are honoured in order and only when every member that counts has its shard. What is read
+//! was decided to have happened, so it must be found again after the next crash too, whoever is
+//! lost then: shards that are missing on a member are written anew before anything else is.
+
+use super::commit::RING_START;
+use super::log::{Bearers, Journal, Place};
+use super::replay::{Replay, Replayed};
+use super::ring::Ring;
+use crate::codec::Codec;
+use crate::env::{Env, join_all};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{
+    CHECKPOINT_BYTES, CHECKPOINT_PAGES, Checkpoint, FRAME_HEADER_BYTES, FrameHeader, Record, Tail,
+    payload_crc, records, shard_crc,
+};
+use crate::geometry::Shape;
+use crate::member::{Member, Persistence};
+use crate::units::{ArrayId, BLOCK_BYTES, MemberId};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Read ahead on each member, in bytes.
+const WINDOW: u64 = 1 << 20;
+
+/// A log that was read back.
+pub struct Recovered {
+    /// Ready for new records.
+    pub journal: Arc<Journal>,
+    /// What is to be done before the array serves.
+    pub replayed: Replayed,
+    /// The frames read: each is held until [`Journal::home`] names it and a sync followed.
+    pub frames: Vec<u64>,
+}
+
+/// What is known of the array whose log is to be read.
+pub struct Spec {
+    /// The surroundings.
+    pub env: Env,
+    /// Whose log.
+    pub array: ArrayId,
+    /// Its shape.
+    pub shape: Shape,
+    /// Its stripes.
+    pub stripes: u64,
+    /// Where the log lies.
+    pub place: Place,
+    /// Who bears it from now on.
+    pub bearers: Arc<dyn Bearers>,
+}
+
+/// Writes the first checkpoint of an empty log to a member that is being formatted.
+pub async fn format(member: &Member, array: ArrayId, place: Place) -> Result<()> {
+    let page = first_checkpoint(array).encode();
+    let offset = place.offset + Checkpoint::page_of(0);
+    member.write(offset, vec![Bytes::from(page.to_vec())], Persistence::Cached).await
+}
+
+fn first_checkpoint(array: ArrayId) -> Checkpoint {
+    Checkpoint { array, generation: 0, tail: Tail { seq: 1, offset: 0, prev_nonce: 0 } }
+}
+
+/// Reads the log of `members` (by slot: those in sync) back.
+pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Recovered> {
+    let newest = newest_checkpoint(&spec, members).await?;
+    let ring_len = spec.place.len - RING_START;
+    if newest.tail.offset > ring_len {
+        return Err(corrupt("the journal's checkpoint points beyond the journal"));
+    }
+    let mut walk = Walk::new(&spec, members, ring_len)?;
+    let mut next = newest.tail;
+    let mut replay = Replay::new(spec.shape.stripe_bytes() / BLOCK_BYTES);
+    let mut found = Vec::new();
+    while let Some(frame) = walk.next(next).await {
+        for record in records(frame.payload.clone())? {
+            check(&record, &spec.shape, spec.stripes)?;
+            replay.take(frame.place.seq, record);
+        }
+        next = Tail {
+            seq: frame.place.seq + 1,
+            offset: frame.place.offset + frame.len,
+            prev_nonce: frame.nonce,
+        };
+        found.push(frame);
+    }
+    let replayed = replay.finish();
+    let mut ring = Ring::new(ring_len, newest.tail);
+    for frame in &found {
+        let staged = replayed.staged.values().filter(|s| s.seq == frame.place.seq).count() as u64;
+        ring.found(frame.place, frame.len, frame.nonce, staged + 1);
+    }
+    let journal = Journal::with_ring(spec, ring, newest.generation, replayed.last_version)?;
+    let frames: Vec<u64> = found.iter().map(|f| f.place.seq).collect();
+    for frame in &found {
+        journal.mend(frame).await?;
+    }
+    if !found.is_empty() {
+        // Even a frame that all members hold may be in their caches only.
+        journal.flush_bearers().await?;
+    }
+    Ok(Recovered { journal, replayed, frames })
+}
+
+/// Refuses a record that names what the array does not have.
+fn check(record: &Record, shape: &Shape, stripes: u64) -> Result<()> {
+    let stripe_blocks = shape.stripe_bytes() / BLOCK_BYTES;
+    let within = |first: u64, count: u64, all: u64| first.checked_add(count).is_some_and(|end| end <= all);
+    let fits = match record {
+        Record::Data { block, bytes, .. } => {
+            within(*block, bytes.len() as u64 / BLOCK_BYTES, stripes * stripe_blocks)
+        }
+        Record::Parity(parity) => {
+            let shards = shape.data()..shape.width();
+            let rows = shape.chunk_bytes() / BLOCK_BYTES;
+            parity.stripe < stripes
+                && parity.pieces.iter().all(|(block, _)| block / stripe_blocks == parity.stripe)
+                && parity.rows.iter().all(|r| shards.contains(&usize::from(r.shard)))
+                && parity.rows.iter().all(|r| u64::from(r.row_block) < rows)
+        }
+        Record::Open { first_stripe, count, .. } => within(*first_stripe, *count, stripes),
+    };
+    if fits { Ok(()) } else { Err(corrupt("the journal names blocks that the array does not have")) }
+}
+
+impl Journal {
+    /// Writes a frame's shards to the bearers that lack theirs.
+    async fn mend(&self, frame: &Found) -> Result<()> {
+        let bearers = self.bearers.bearers()?;
+        if bearers.iter().all(|(_, m)| frame.held_by.contains(&m.id())) {
+            self.state().held_by.insert(frame.place.seq, bearers.iter().map(|(_, m)| m.id()).collect());
+            return Ok(());
+        }
+        let shards = self.shards(frame.place, frame.nonce, &frame.payload)?;
+        self.spread(frame.place, &shards).await
+    }
+}
+
+fn corrupt(what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, what)
+}
+
+/// The checkpoint of the highest generation that any member in sync holds.
+async fn newest_checkpoint(spec: &Spec, members: &[(usize, Arc<Member>)]) -> Result<Checkpoint> {
+    let page = |index: u64, member: &Arc<Member>| {
+        let (member, offset) = (Arc::clone(member), spec.place.offset + index * CHECKPOINT_BYTES as u64);
+        async move {
+            let bytes = member.read(offset, CHECKPOINT_BYTES).await.ok()?;
+            Checkpoint::decode(&bytes, spec.array).ok()
+        }
+    };
+    let pages = members.iter().flat_map(|(_, m)| (0..CHECKPOINT_PAGES).map(|i| page(i, m)));
+    let found = join_all(pages.collect::<Vec<_>>()).await;
+    found.into_iter().flatten().max_by_key(|c| c.generation).ok_or_else(|| {
+        corrupt("no member holds a readable journal checkpoint")
+            .hint("bring back more of the array's members and start again")
+    })
+}
+
+/// A frame that counts.
+struct Found {
+    place: Tail,
+    nonce: u64,
+    len: u64,
+    payload: Bytes,
+    /// The members whose shard is good.
+    held_by: Vec<MemberId>,
+}
+
+/// Reads along the chain.
+struct Walk<'a> {
+    spec: &'a Spec,
+    codec: Codec,
+    ring_len: u64,
+    columns: Vec<Column<'a>>,
+}
+
+/// One member's ring, with what was read ahead of it.
+struct Column<'a> {
+    slot: usize,
+    member: &'a Arc<Member>,
+    start: u64,
+    bytes: Bytes,
+}
+
+impl<'a> Walk<'a> {
+    fn new(spec: &'a Spec, members: &'a [(usize, Arc<Member>)], ring_len: u64) -> Result<Self> {
+        let codec = Codec::new(spec.shape.data(), spec.shape.parity())?;
+        let column = |(slot, member): &'a (usize, Arc<Member>)| Column {
+            slot: *slot,
+            member,
+            start: 0,
+            bytes: Bytes::new(),
+        };
+        Ok(Self { spec, codec, ring_len, columns: members.iter().map(column).collect() })
+    }
+
+    /// The frame that continues the chain, where it would be or at the start of the ring.
+    async fn next(&mut self, expected: Tail) -> Option<Found> {
+        let there = self.at(expected).await;
+        if there.is_some() || expected.offset == 0 {
+            return there;
+        }
+        self.at(Tail { offset: 0, ..expected }).await
+    }
+
+    async fn at(&mut self, place: Tail) -> Option<Found> {
+        if place.offset + BLOCK_BYTES > self.ring_len {
+            return None;
+        }
+        self.load(place.offset, BLOCK_BYTES).await;
+        let headers: Vec<FrameHeader> = self.columns.iter().filter_map(|c| self.header(c, place)).collect();
+        let like = |h: &FrameHeader| headers.iter().filter(|other| other.same_frame(h)).count();
+        // Of one with fewer than k shards nothing can be had.
+        let header = headers.iter().max_by_key(|h| like(h)).filter(|h| like(h) >= self.spec.shape.data())?;
+        let header = *header;
+        if place.offset + header.footprint() > self.ring_len {
+            return None;
+        }
+        self.load(place.offset, header.footprint()).await;
+        self.decode(place, &header)
+    }
+
+    /// The header on a member, if it continues the chain here.
+    fn header(&self, column: &Column<'_>, place: Tail) -> Option<FrameHeader> {
+        let header = FrameHeader::decode(column.get(place.offset, FRAME_HEADER_BYTES)?).ok()?;
+        let (k, m) = (self.spec.shape.data(), self.spec.shape.parity());
+        let fits = header.array == self.spec.array
+            && (header.seq, header.offset, header.prev_nonce) == (place.seq, place.offset, place.prev_nonce)
+            && (usize::from(header.data), usize::from(header.parity)) == (k, m)
+            && usize::from(header.shard) == column.slot;
+        fits.then_some(header)
+    }
+
+    fn decode(&self, place: Tail, header: &FrameHeader) -> Option<Found> {
+        let shard_len = usize::try_from(header.shard_len).ok()?;
+        let mut present: Vec<(usize, &[u8])> = Vec::new();
+        let mut held_by = Vec::new();
+        for column in &self.columns {
+            let Some(own) = self.header(column, place).filter(|h| h.same_frame(header)) else { continue };
+            let Some(shard) = column.get(place.offset + FRAME_HEADER_BYTES as u64, shard_len) else {
+                continue;
+            };
+            if shard_crc(shard) == own.shard_crc {
+                present.push((column.slot, shard));
+                held_by.push(column.member.id());
+            }
+        }
+        present.sort_unstable_by_key(|(slot, _)| *slot);
+        let k = self.spec.shape.data();
+        if present.len() < k {
+            return None;
+        }
+        let mut payload = vec![0; shard_len * k];
+        let mut missing = Vec::new();
+        for (shard, part) in payload.chunks_exact_mut(shard_len).enumerate() {
+            match present.iter().find(|(slot, _)| *slot == shard) {
+                Some((_, bytes)) => part.copy_from_slice(bytes),
+                None => missing.push((shard, part)),
+            }
+        }
+        if !missing.is_empty() {
+            self.codec.reconstruct(&present, &mut missing).ok()?;
+        }
+        payload.truncate(usize::try_from(header.payload_len).ok()?);
+        if payload_crc(&payload) != header.payload_crc {
+            return None;
+        }
+        let len = header.footprint();
+        Some(Found { place, nonce: header.nonce, len, payload: Bytes::from(payload), held_by })
+    }
+
+    /// Makes a range of every member's ring available, as far as it can be read.
+    async fn load(&mut self, offset: u64, len: u64) {
+        let base = self.spec.place.offset + RING_START;
+        let ahead = len.max(WINDOW).min(self.ring_len - offset);
+        let reads = self.columns.iter_mut().filter(|c| c.get(offset, to_usize(len)).is_none()).map(
+            |column| async move {
+                let read = match column.member.read(base + offset, to_usize(ahead)).await {
+                    Err(_) if ahead > len => column.member.read(base + offset, to_usize(len)).await,
+                    other => other,
+                };
+                column.start = offset;
+                column.bytes = read.map(|b| b.freeze()).unwrap_or_default();
+            },
+        );
+        join_all(reads).await;
+    }
+}
+
+impl Column<'_> {
+    fn get(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        self.bytes.get(from..from.checked_add(len)?)
+    }
+}
+
+fn to_usize(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}

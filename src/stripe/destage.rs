@@ -1,0 +1,301 @@
+//! Bringing staged blocks home.
+//!
+//! Problem: a row in which some blocks are overwritten and others are not must never be seen half
+//! changed by whoever reconstructs the others, crash or not.
+//! Idea: the new parity of such rows is logged, durably, before the first block of the row is
+//! touched. A crash then finds either the old row and the new blocks in the journal, or blocks and
+//! parity to write again. Many stripes come home together, so that they share a flush; that flush
+//! also makes durable what the batch before wrote home.
+//!
+//! ```text
+//!   lock -> read old, compute parity -> log parity -> sync -> write home -> unstage -> unlock
+//!                                                                             (next sync: release)
+//! ```
+//!
+//! If too few members can take the home writes, what they lack is kept in memory (`torn`) and
+//! written before the stripe is used again; after a crash the journal has it.
+
+use super::engine::{Store, Stripes, part};
+use super::gather::Want;
+use super::lock::Mode;
+use super::plan::{Plan, Question, choose};
+use super::roster::Roster;
+use super::rows::{Segment, segments};
+use super::torn::Shreds;
+use crate::codec::xor_into;
+use crate::env::join_all;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{ParityRecord, ParityRow};
+use crate::journal::StagedBlock;
+use crate::units::{BLOCK_BYTES, StripeIndex};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Most bytes of parity in one record.
+const MAX_LOAD: usize = 256 << 10;
+
+/// One stripe on its way home.
+struct Parcel {
+    stripe: StripeIndex,
+    staged: Vec<(u64, StagedBlock)>,
+    /// Shard, first byte of the rows in the chunk, new parity.
+    parity: Shreds,
+}
+
+impl Stripes {
+    /// Brings what is staged of these stripes (ascending) home. What cannot come home stays staged.
+    pub async fn destage(self: &Arc<Self>, stripes: &[StripeIndex]) -> Result<()> {
+        let mut guards = Vec::with_capacity(stripes.len());
+        for stripe in stripes {
+            guards.push(self.locks.lock(*stripe, Mode::Exclusive).await);
+        }
+        let done = self.destage_locked(stripes).await;
+        for stripe in stripes.iter().filter(|s| !self.staging.of_stripe(**s).is_empty()) {
+            self.staging.put_back(*stripe);
+        }
+        done
+    }
+
+    /// As [`Self::destage`], with the stripes' exclusive locks held.
+    pub(super) async fn destage_locked(self: &Arc<Self>, stripes: &[StripeIndex]) -> Result<()> {
+        let mut outcome = Ok(());
+        let parcels = stripes.iter().map(|stripe| self.pack(*stripe));
+        let mut packed = Vec::new();
+        for parcel in join_all(parcels).await {
+            match parcel {
+                Ok(Some(parcel)) => packed.push(parcel),
+                Ok(None) => {}
+                Err(e) => outcome = Err(e),
+            }
+        }
+        if packed.is_empty() {
+            return outcome;
+        }
+        let mut tickets = Vec::with_capacity(packed.len());
+        for parcel in &packed {
+            tickets.push(self.journal.parity(&self.record(parcel)).await?);
+        }
+        let seqs: Vec<u64> = tickets.iter().map(|t| t.seq()).collect();
+        let logged: Result<()> =
+            match join_all(tickets.into_iter().map(|t| t.written())).await.into_iter().collect() {
+                Ok(()) => self.flush().await,
+                Err(e) => Err(e),
+            };
+        if let Err(e) = logged {
+            // Nothing at home was touched: what was logged is needed by nobody.
+            self.journal.home(seqs);
+            return Err(e);
+        }
+        let home = join_all(packed.into_iter().map(|parcel| self.deliver(parcel))).await;
+        self.journal.home(seqs);
+        home.into_iter().collect::<Result<Vec<()>>>().map(drop).and(outcome)
+    }
+
+    /// Computes the new parity of a stripe's staged blocks; `None` if there are none.
+    async fn pack(self: &Arc<Self>, stripe: StripeIndex) -> Result<Option<Parcel>> {
+        self.mend(stripe).await?;
+        let staged = self.a_load(self.staging.of_stripe(stripe));
+        if staged.is_empty() {
+            return Ok(None);
+        }
+        let places = staged.iter().map(|(block, _)| self.place_of(*block));
+        let parts = segments(places).into_iter().map(|segment| {
+            let new = self.contents(&segment, &staged);
+            async move { self.parity_of(stripe, &segment, &new).await }
+        });
+        let parts: Vec<Shreds> = join_all(parts).await.into_iter().collect::<Result<_>>()?;
+        Ok(Some(Parcel { stripe, staged, parity: parts.into_iter().flatten().collect() }))
+    }
+
+    /// As much of a stripe as one record of parity may hold: the first rows.
+    fn a_load(&self, mut staged: Vec<(u64, StagedBlock)>) -> Vec<(u64, StagedBlock)> {
+        let rows: BTreeSet<u64> = staged.iter().map(|(b, _)| self.place_of(*b).1).collect();
+        if let Some(first_left) = rows.into_iter().nth(self.load_rows()) {
+            staged.retain(|(b, _)| self.place_of(*b).1 < first_left);
+        }
+        staged
+    }
+
+    fn load_rows(&self) -> usize {
+        (MAX_LOAD / super::engine::to_usize(BLOCK_BYTES) / self.shape.parity()).max(1)
+    }
+
+    /// Bytes of parity that bringing so many blocks of a stripe home may log.
+    pub(super) fn parity_cost(&self, blocks: u64) -> u64 {
+        blocks.min(self.load_rows() as u64) * self.shape.parity() as u64 * BLOCK_BYTES
+    }
+
+    /// Data chunk and offset in it of a block of the volume.
+    pub(super) fn place_of(&self, block: u64) -> (usize, u64) {
+        let at = block * BLOCK_BYTES % self.shape.stripe_bytes();
+        (super::engine::to_usize(at / self.shape.chunk_bytes()), at % self.shape.chunk_bytes())
+    }
+
+    /// The new bytes of a segment, one piece for each of its chunks.
+    fn contents(&self, segment: &Segment, staged: &[(u64, StagedBlock)]) -> Vec<Bytes> {
+        let of_chunk = |chunk: &usize| {
+            let own = staged.iter().filter(|(b, _)| {
+                let (c, row) = self.place_of(*b);
+                c == *chunk && segment.rows.contains(&row)
+            });
+            let mut blocks = own.map(|(_, s)| s.bytes.clone());
+            if segment.rows.end - segment.rows.start == BLOCK_BYTES {
+                return blocks.next().unwrap_or_default();
+            }
+            let mut buffer = self.buffer(segment.rows.end - segment.rows.start);
+            for (target, bytes) in buffer.chunks_exact_mut(super::engine::to_usize(BLOCK_BYTES)).zip(blocks) {
+                target.copy_from_slice(&bytes);
+            }
+            buffer.freeze()
+        };
+        segment.chunks.iter().map(of_chunk).collect()
+    }
+
+    fn record(&self, parcel: &Parcel) -> ParityRecord {
+        let rows = parcel.parity.iter().flat_map(|(shard, row, bytes)| {
+            let first = row / BLOCK_BYTES;
+            let block = move |i: u64| ParityRow {
+                shard: u8::try_from(*shard).unwrap_or(u8::MAX),
+                row_block: u32::try_from(first + i).unwrap_or(u32::MAX),
+                bytes: part(bytes, i * BLOCK_BYTES, BLOCK_BYTES),
+            };
+            (0..bytes.len() as u64 / BLOCK_BYTES).map(block)
+        });
+        ParityRecord {
+            stripe: parcel.stripe.0,
+            pieces: parcel.staged.iter().map(|(block, s)| (*block, s.version)).collect(),
+            rows: rows.collect(),
+        }
+    }
+
+    /// Writes a stripe's blocks and parity home, and forgets that they were staged.
+    async fn deliver(&self, parcel: Parcel) -> Result<()> {
+        let Parcel { stripe, staged, parity } = parcel;
+        let data = staged.iter().map(|(block, s)| {
+            let (chunk, row) = self.place_of(*block);
+            (chunk, row, s.bytes.clone())
+        });
+        let shreds: Shreds = data.chain(parity).collect();
+        self.store_whole(stripe, shreds).await?;
+        let home = staged.iter().filter_map(|(block, s)| self.staging.remove(*block, s.version));
+        let home: Vec<u64> = home.collect();
+        self.journal.home(home);
+        Ok(())
+    }
+
+    /// The new content of the live parity shards in a segment's rows.
+    async fn parity_of(
+        self: &Arc<Self>,
+        stripe: StripeIndex,
+        segment: &Segment,
+        new: &[Bytes],
+    ) -> Result<Shreds> {
+        let mut bad = Vec::new();
+        loop {
+            let roster = self.writable_roster()?;
+            let plan = self.plan(&roster, stripe, segment, &bad);
+            if plan == Plan::Impossible {
+                return Err(Error::new(ErrorKind::Io, "too few members can be read to bring blocks home")
+                    .at(stripe.0 * self.shape.stripe_bytes()));
+            }
+            let want = |s: &usize| Want { stripe, shard: *s, rows: segment.rows.clone() };
+            let wants: Vec<Want> = plan.reads().iter().map(want).collect();
+            let got = self.gather(&roster, &wants).await;
+            let failed = wants.iter().zip(&got).filter(|(_, g)| g.is_err()).map(|(w, _)| w.shard);
+            let before = bad.len();
+            bad.extend(failed);
+            if bad.len() > before {
+                continue;
+            }
+            let old: Vec<(usize, Bytes)> =
+                wants.iter().map(|w| w.shard).zip(got.into_iter().flatten()).collect();
+            let live = self.live_parity(&roster, stripe);
+            let parity = self.new_parity(&plan, segment, new, &old, &live)?;
+            return Ok(parity.into_iter().map(|(shard, bytes)| (shard, segment.rows.start, bytes)).collect());
+        }
+    }
+
+    fn plan(&self, roster: &Roster, stripe: StripeIndex, segment: &Segment, bad: &[usize]) -> Plan {
+        let readable = self.readable(roster, stripe, bad);
+        let writable = self.held(roster, stripe);
+        choose(&Question {
+            data: self.shape.data(),
+            dirty: &segment.chunks,
+            readable: &readable,
+            writable: &writable,
+            parity_trusted: self.parity_trusted(stripe),
+        })
+    }
+
+    /// Shard numbers of the parity that has a member to go to.
+    fn live_parity(&self, roster: &Roster, stripe: StripeIndex) -> Vec<usize> {
+        let live = self.held(roster, stripe);
+        (self.shape.data()..self.shape.width()).filter(|s| live[*s]).collect()
+    }
+
+    /// The new content of the `live` parity shards in the segment's rows.
+    fn new_parity(
+        &self,
+        plan: &Plan,
+        segment: &Segment,
+        new: &[Bytes],
+        old: &[(usize, Bytes)],
+        live: &[usize],
+    ) -> Result<Vec<(usize, Bytes)>> {
+        let len = segment.rows.end - segment.rows.start;
+        let k = self.shape.data();
+        let old_of = |s: usize| old.iter().find(|(o, _)| *o == s).map(|(_, b)| b.clone());
+        let mut made: Vec<_> = live.iter().map(|_| self.buffer(len)).collect();
+        let missing = || Error::new(ErrorKind::Io, "a shard that was read is not at hand");
+        if let Plan::ReadModifyWrite(_) = plan {
+            for (shard, buffer) in live.iter().zip(&mut made) {
+                buffer.copy_from_slice(&old_of(*shard).ok_or_else(missing)?);
+            }
+            for (chunk, new) in segment.chunks.iter().copied().zip(new) {
+                let mut delta = self.buffer(len);
+                delta.copy_from_slice(&old_of(chunk).ok_or_else(missing)?);
+                xor_into(&mut delta, new);
+                let mut out: Vec<(usize, &mut [u8])> =
+                    live.iter().map(|s| s - k).zip(made.iter_mut().map(|b| &mut b[..])).collect();
+                self.codec.update(chunk, &delta, &mut out)?;
+            }
+        } else {
+            let idle: Vec<usize> = (0..k).filter(|c| !segment.chunks.contains(c)).collect();
+            let idle_bytes = match plan {
+                Plan::Reconstruct(_) | Plan::ReconstructWrite(_) => self.restore_shards(old, &idle, len)?,
+                _ => Vec::new(),
+            };
+            let of_chunk = |c: usize| match idle.iter().position(|i| *i == c) {
+                Some(i) => idle_bytes.get(i),
+                None => segment.chunks.iter().position(|d| *d == c).and_then(|i| new.get(i)),
+            };
+            if !live.is_empty() {
+                let data: Vec<&[u8]> =
+                    (0..k).map(|c| of_chunk(c).map(|b| &b[..])).collect::<Option<_>>().ok_or_else(missing)?;
+                let mut out: Vec<(usize, &mut [u8])> =
+                    live.iter().map(|s| s - k).zip(made.iter_mut().map(|b| &mut b[..])).collect();
+                self.codec.encode(&data, &mut out)?;
+            }
+        }
+        Ok(live.iter().copied().zip(made.into_iter().map(|b| b.freeze())).collect())
+    }
+
+    /// The writes that bring these shards to every member that must take them.
+    pub(super) fn stores(
+        &self,
+        roster: &Roster,
+        stripe: StripeIndex,
+        shards: impl Iterator<Item = (usize, u64, Bytes)>,
+    ) -> Vec<Store> {
+        let mut stores = Vec::new();
+        for (shard, row, bytes) in shards {
+            let slot = self.shape.slot_of(stripe, shard).index();
+            for member in roster.slots.get(slot).into_iter().flat_map(|s| s.writable(stripe)) {
+                let offset = self.offset_on(member, stripe, row);
+                stores.push(Store { member: Arc::clone(member), offset, pieces: vec![bytes.clone()] });
+            }
+        }
+        stores
+    }
+}

@@ -1,0 +1,123 @@
+//! When staged blocks come home.
+//!
+//! They linger for a while, because a block that is written again before it went home costs
+//! nothing more, and neighbours come home together. When the staging memory or the journal fills,
+//! they go at once, oldest first.
+
+use super::engine::Stripes;
+use crate::error::Result;
+use crate::units::MemberId;
+use futures::StreamExt;
+use futures::channel::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long blocks linger.
+const LINGER: Duration = Duration::from_millis(200);
+/// How often it is looked whether they may.
+const STEP: Duration = Duration::from_millis(10);
+/// After a failure.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Wakes the task that brings blocks home.
+pub(super) struct Destager {
+    kick: Mutex<Sender<()>>,
+    kicks: Mutex<Option<Receiver<()>>>,
+    closed: AtomicBool,
+}
+
+impl Default for Destager {
+    fn default() -> Self {
+        let (kick, kicks) = channel(1);
+        Self { kick: Mutex::new(kick), kicks: Mutex::new(Some(kicks)), closed: AtomicBool::new(false) }
+    }
+}
+
+impl Stripes {
+    /// Starts the task that brings staged blocks home. Call once, on an executor thread.
+    pub fn start_destager(self: &Arc<Self>) {
+        let kicks = self.destager.kicks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut kicks) = kicks else { return };
+        let this = Arc::clone(self);
+        self.env.spawn(Box::pin(async move {
+            while !this.destager.closed.load(Ordering::Acquire) {
+                if this.has_nothing_to_do() {
+                    if kicks.next().await.is_none() {
+                        return;
+                    }
+                    continue;
+                }
+                this.linger().await;
+                if this.advance().await.is_err() {
+                    this.staging.wake();
+                    this.env.sleep(RETRY).await;
+                }
+            }
+        }));
+    }
+
+    /// Something was staged, or waits for a sync.
+    pub(super) fn kick(&self) {
+        // Full: it is woken already.
+        drop(self.destager.kick.lock().unwrap_or_else(PoisonError::into_inner).try_send(()));
+    }
+
+    fn has_nothing_to_do(&self) -> bool {
+        self.staging.is_empty() && !self.journal.wants_sync()
+    }
+
+    async fn linger(&self) {
+        let until = self.env.now().after(LINGER);
+        while !self.is_pressed() && self.env.now() < until && !self.destager.closed.load(Ordering::Acquire) {
+            self.env.sleep(STEP).await;
+        }
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.staging.is_pressed() || self.journal.is_pressed()
+    }
+
+    /// One step: a batch of stripes comes home, or what is home is made durable.
+    async fn advance(self: &Arc<Self>) -> Result<()> {
+        let stripes = self.staging.next_stripes(self.journal.parity_budget(), |n| self.parity_cost(n));
+        match stripes.is_empty() {
+            true => self.flush().await,
+            false => self.destage(&stripes).await,
+        }
+    }
+
+    /// Whether everything answered is home, durably, and the journal empty.
+    pub fn is_settled(&self) -> bool {
+        self.staging.is_empty() && self.journal.is_idle()
+    }
+
+    /// Brings everything home. Ends when nothing is staged at some moment; fails if something
+    /// cannot come home.
+    pub async fn settle_all(self: &Arc<Self>) -> Result<()> {
+        while !self.is_settled() {
+            self.advance().await?;
+            if self.staging.is_empty() && !self.journal.wants_sync() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings things home until every frame of the journal that is still needed is held by this
+    /// member too, so that it counts as one of those that bear the journal.
+    pub async fn settle_onto(self: &Arc<Self>, member: MemberId) -> Result<()> {
+        while !self.journal.is_borne_by(member) {
+            self.advance().await?;
+            self.env.sleep(Duration::from_millis(1)).await;
+        }
+        self.journal.write_checkpoint().await
+    }
+
+    /// Ends the task, and whoever waits for the journal.
+    pub fn close(&self) {
+        self.destager.closed.store(true, Ordering::Release);
+        self.kick();
+        self.journal.close();
+    }
+}
