@@ -1,7 +1,7 @@
 //! The daemon killed and stopped at bad moments.
 
 use crate::tank::Tank;
-use crate::tools::{Running, wait_until};
+use crate::tools::{Running, run, wait_until};
 use serde_json::Value;
 use std::fs;
 
@@ -69,6 +69,14 @@ fn what_was_answered_survives_the_daemon_being_killed_and_two_members_lost_with_
         tank.command(&format!("examine {} --json", tank.file("d0"))).ends(0).json()[0]["clean"] == true
     });
     python(CHECKER, &[&tank.uri(), answered]).succeeds();
+}
+
+#[test]
+fn killed_again_and_again_under_load_it_loses_nothing_it_answered() {
+    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/crash");
+    let palisade = env!("CARGO_BIN_EXE_palisade");
+    let said = run(tool, &["--seconds", "8", "--palisade", palisade, "--threads", "2", "--seed", "1"]);
+    assert!(said.contains("kills") && said.contains("read back"), "{said}");
 }
 
 /// An array that rebuilds at 2M per second, and a file with what it holds.
