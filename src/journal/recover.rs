@@ -147,13 +147,17 @@ async fn newest_checkpoint(spec: &Spec, members: &[(usize, Arc<Member>)]) -> Res
     let page = |index: u64, member: &Arc<Member>| {
         let (member, offset) = (Arc::clone(member), spec.place.offset + index * CHECKPOINT_BYTES as u64);
         async move {
-            let bytes = member.read(offset, CHECKPOINT_BYTES).await.ok()?;
-            Checkpoint::decode(&bytes, spec.array).ok()
+            match Checkpoint::decode(&member.read(offset, CHECKPOINT_BYTES).await.ok()?, spec.array) {
+                // A newer build's may be newer than any that can be read.
+                Err(e) if e.kind() == ErrorKind::Unsupported => Some(Err(e.member(member.path()))),
+                other => other.ok().map(Ok),
+            }
         }
     };
     let pages = members.iter().flat_map(|(_, m)| (0..CHECKPOINT_PAGES).map(|i| page(i, m)));
     let found = join_all(pages.collect::<Vec<_>>()).await;
-    found.into_iter().flatten().max_by_key(|c| c.generation).ok_or_else(|| {
+    let found: Vec<Checkpoint> = found.into_iter().flatten().collect::<Result<_>>()?;
+    found.into_iter().max_by_key(|c| c.generation).ok_or_else(|| {
         corrupt("no member holds a readable journal checkpoint")
             .hint("bring back more of the array's members and start again")
     })
