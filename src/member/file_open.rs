@@ -152,8 +152,9 @@ fn clear_direct(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// How often a device's lock is tried: device managers take it for a moment while they look.
-const DEVICE_TRIES: u32 = 10;
+/// How often a lock is tried that somebody holds: a process that was killed this moment may still be
+/// listed, and device managers take the lock for a moment while they look.
+const HELD_TRIES: u32 = 33;
 
 /// Locks the whole file. Two kinds of lock, because programs use either: the one of flock(2),
 /// which tells who holds it, and the one of the open file description, which qemu takes.
@@ -165,11 +166,9 @@ fn lock(file: &File, meta: &Metadata, path: &Path, shared: bool) -> Result<()> {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) => {
                 // A lock nobody holds is that of a process that is ending.
-                let device = meta.file_type().is_block_device();
                 attempt += 1;
-                if attempt >= real::ENDING_TRIES
-                    || (lock_holder(meta).is_some() && !(device && attempt < DEVICE_TRIES))
-                {
+                let tries = if lock_holder(meta).is_some() { HELD_TRIES } else { real::ENDING_TRIES };
+                if attempt >= tries {
                     return Err(locked(path, meta));
                 }
                 std::thread::sleep(real::ENDING_PAUSE);
