@@ -2,7 +2,7 @@
 
 use super::log::{Batch, Flying, Journal, wake};
 use crate::env::join_all;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     Checkpoint, FRAME_HEADER_BYTES, FrameHeader, Tail, footprint_for, payload_crc, shard_crc, shard_len_for,
 };
@@ -158,45 +158,36 @@ impl Journal {
     /// that count; releases what [`Journal::home`] named, and moves the checkpoint if that pays.
     /// Callers at the same time share a flush.
     pub async fn sync(self: &Arc<Self>) -> Result<()> {
-        let waiting = {
+        let (sender, done) = oneshot::channel();
+        let begin = {
             let mut state = self.state();
-            if state.syncing {
-                let (sender, receiver) = oneshot::channel();
-                state.sync_waiters.push(sender);
-                Some(receiver)
-            } else {
-                state.syncing = true;
-                None
-            }
+            state.sync_waiters.push(sender);
+            !std::mem::replace(&mut state.syncing, true)
         };
-        if let Some(turn) = waiting {
-            return match turn.await {
-                Ok(done) => done,
-                // Whoever was to do it is gone.
-                Err(_) => Box::pin(self.sync()).await,
-            };
+        if begin {
+            // A task of its own: whoever asked may go away, others wait for the same flush.
+            let this = Arc::clone(self);
+            self.env.spawn(Box::pin(async move { this.sync_all().await }));
         }
-        let done = self.sync_alone().await;
-        // Who came meanwhile is served by one more flush, which the first of them does not wait for.
-        let next = std::mem::take(&mut self.state().sync_waiters);
-        if next.is_empty() {
-            self.state().syncing = false;
-            return done;
-        }
-        let this = Arc::clone(self);
-        self.env.spawn(Box::pin(async move { this.sync_for(next).await }));
-        done
+        let gone = || Error::new(ErrorKind::ShuttingDown, "the executor is stopping");
+        done.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    async fn sync_for(self: Arc<Self>, mut waiters: Vec<oneshot::Sender<Result<()>>>) {
-        while !waiters.is_empty() {
+    /// Syncs until nobody waits for it.
+    async fn sync_all(self: Arc<Self>) {
+        loop {
+            let waiters = {
+                let mut state = self.state();
+                state.syncing = !state.sync_waiters.is_empty();
+                std::mem::take(&mut state.sync_waiters)
+            };
+            if waiters.is_empty() {
+                return;
+            }
             let done = self.sync_alone().await;
             for waiter in waiters {
                 drop(waiter.send(done.as_ref().copied().map_err(|e| Error::new(e.kind(), e.report()))));
             }
-            let mut state = self.state();
-            waiters = std::mem::take(&mut state.sync_waiters);
-            state.syncing = !waiters.is_empty();
         }
     }
 

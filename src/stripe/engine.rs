@@ -87,12 +87,10 @@ impl Stripes {
 
     /// Makes everything answered so far durable on every member that counts.
     pub async fn flush(&self) -> Result<()> {
-        let settling = self.settling.take();
-        let done = self.journal.sync().await;
-        if done.is_err() {
-            self.settling.put_back(settling);
-        }
-        done
+        let mark = self.settling.mark();
+        self.journal.sync().await?;
+        self.settling.settled(mark);
+        Ok(())
     }
 
     pub(super) fn parity_trusted(&self, stripe: StripeIndex) -> bool {

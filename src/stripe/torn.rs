@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::member::Persistence;
 use crate::units::StripeIndex;
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -50,31 +50,41 @@ impl Torn {
     }
 }
 
-/// Stripes that were changed at home since the last sync.
+/// Stripes that were changed at home and are not known to be durable there.
 #[derive(Default)]
-pub(super) struct Settling(Mutex<HashSet<u64>>);
+pub(super) struct Settling(Mutex<Changes>);
+
+#[derive(Default)]
+struct Changes {
+    /// By stripe: the number of its last change.
+    stripes: HashMap<u64, u64>,
+    count: u64,
+}
 
 impl Settling {
     pub fn insert(&self, stripe: StripeIndex) {
-        self.stripes().insert(stripe.0);
+        let mut changes = self.changes();
+        changes.count += 1;
+        let number = changes.count;
+        changes.stripes.insert(stripe.0, number);
     }
 
     pub fn any(&self, mut stripes: impl Iterator<Item = StripeIndex>) -> bool {
-        let settling = self.stripes();
-        !settling.is_empty() && stripes.any(|s| settling.contains(&s.0))
+        let changes = self.changes();
+        !changes.stripes.is_empty() && stripes.any(|s| changes.stripes.contains_key(&s.0))
     }
 
-    /// Those that a sync beginning now makes durable.
-    pub fn take(&self) -> HashSet<u64> {
-        std::mem::take(&mut *self.stripes())
+    /// The last change so far, which a sync that begins now makes durable.
+    pub fn mark(&self) -> u64 {
+        self.changes().count
     }
 
-    /// The sync failed.
-    pub fn put_back(&self, stripes: HashSet<u64>) {
-        self.stripes().extend(stripes);
+    /// A sync that began at `mark` has ended.
+    pub fn settled(&self, mark: u64) {
+        self.changes().stripes.retain(|_, number| *number > mark);
     }
 
-    fn stripes(&self) -> MutexGuard<'_, HashSet<u64>> {
+    fn changes(&self) -> MutexGuard<'_, Changes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,5 +115,25 @@ impl Stripes {
             Some(shreds) => self.store_whole(stripe, shreds).await,
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stripe_settles_only_at_the_end_of_a_sync_that_began_after_its_last_change() {
+        let settling = Settling::default();
+        let unsettled = |s| settling.any([StripeIndex(s)].into_iter());
+        settling.insert(StripeIndex(1));
+        settling.insert(StripeIndex(2));
+        let mark = settling.mark();
+        assert!(unsettled(1), "the sync has only begun");
+        settling.insert(StripeIndex(2));
+        settling.settled(mark);
+        assert!(!unsettled(1) && unsettled(2));
+        settling.settled(settling.mark());
+        assert!(!unsettled(2));
     }
 }
