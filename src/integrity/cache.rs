@@ -1,0 +1,70 @@
+//! The checksum tables of all members.
+
+use super::table::Table;
+use crate::env::join_all;
+use crate::error::Error;
+use crate::format::PAGE_BYTES;
+use crate::member::Member;
+use crate::units::MemberId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What is kept in memory of a table at least, in pages.
+const LEAST_PAGES: u64 = 16;
+
+/// A member that did not take what was to be written home.
+pub struct Unwritten {
+    /// Which.
+    pub member: Arc<Member>,
+    /// Why.
+    pub error: Error,
+}
+
+/// The checksums of an array, within a bound of memory that only what is not home yet exceeds.
+pub struct Integrity {
+    offset: u64,
+    limit_pages: usize,
+    tables: RwLock<BTreeMap<MemberId, Arc<Table>>>,
+}
+
+impl Integrity {
+    /// Tables that lie at `offset` on each of `width` members, in about `cache_bytes` of memory.
+    pub fn new(offset: u64, width: usize, cache_bytes: u64) -> Self {
+        let share = (cache_bytes / PAGE_BYTES / width.max(1) as u64).max(LEAST_PAGES);
+        let limit_pages = usize::try_from(share).unwrap_or(usize::MAX);
+        Self { offset, limit_pages, tables: RwLock::default() }
+    }
+
+    /// The table of a member. One that was opened anew begins with what is on it.
+    pub fn table(&self, member: &Arc<Member>) -> Arc<Table> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = tables.get(&member.id()).filter(|t| t.is_of(member)) {
+            return Arc::clone(table);
+        }
+        drop(tables);
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Table::new(Arc::clone(member), self.offset, self.limit_pages));
+        let table = tables.entry(member.id()).or_insert_with(new);
+        if !table.is_of(member) {
+            *table = new();
+        }
+        Arc::clone(table)
+    }
+
+    /// Pages that are not home.
+    pub fn not_home(&self) -> usize {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.values().map(|t| t.not_home()).sum()
+    }
+
+    /// Brings every changed page home, to `members`; what was known of others is forgotten. Do not
+    /// drop half-way, nor run twice at once.
+    pub async fn write_home(&self, members: &[Arc<Member>]) -> Vec<Unwritten> {
+        let tables: Vec<Arc<Table>> = {
+            let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+            tables.retain(|_, table| members.iter().any(|m| table.is_of(m)));
+            tables.values().cloned().collect()
+        };
+        join_all(tables.iter().map(|t| t.write_home())).await.into_iter().flatten().collect()
+    }
+}

@@ -1,0 +1,281 @@
+//! One member's checksum table: the pages of it that are in memory.
+//!
+//! ```text
+//!            somebody needs it            read              evicted (only what is home)
+//!   absent --------------------> loading ------> present ----------------------------> absent
+//! ```
+//!
+//! While a page is being read everybody else who needs it waits, so that nobody ever puts an old
+//! content of it over a newer one.
+
+use super::block::UNKNOWN;
+use super::cache::Unwritten;
+use super::home::Home;
+use super::pin::Pinned;
+use crate::error::{ErrorKind, Result};
+use crate::format::{PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, Sector, decode_page, encode_page};
+use crate::member::{Member, Persistence};
+use bytes::Bytes;
+use futures::channel::oneshot;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A page that cannot be read is tried so often before it is given up.
+const TRIES: usize = 4;
+/// Pages written at once.
+const BATCH: usize = 64;
+
+type Entries = [u32; PAGE_ENTRIES];
+
+struct Page {
+    entries: Box<Entries>,
+    home: Home,
+    /// When it was last used, by the table's count.
+    used: u64,
+}
+
+enum Place {
+    Loading(Vec<oneshot::Sender<()>>),
+    Present(Page),
+}
+
+#[derive(Default)]
+struct Pages {
+    places: BTreeMap<u64, Place>,
+    uses: u64,
+    not_home: usize,
+}
+
+/// The table of one open member. Blocks are numbered from the start of its data area.
+pub struct Table {
+    member: Arc<Member>,
+    offset: u64,
+    limit: usize,
+    pages: Mutex<Pages>,
+}
+
+impl Table {
+    /// The table at `offset` on the member, of which about `limit` pages are kept in memory.
+    pub(super) fn new(member: Arc<Member>, offset: u64, limit: usize) -> Self {
+        Self { member, offset, limit: limit.max(1), pages: Mutex::default() }
+    }
+
+    pub(super) fn is_of(&self, member: &Arc<Member>) -> bool {
+        Arc::ptr_eq(&self.member, member)
+    }
+
+    /// The entries of `count` blocks from `first` on.
+    pub async fn entries(&self, first: u64, count: usize) -> Result<Vec<u32>> {
+        let mut found = Vec::with_capacity(count);
+        for (page, range) in pieces(first, count) {
+            while !self.with(page, |p| found.extend(p.entries.get(range.clone()).into_iter().flatten())) {
+                self.load(page, false).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Enters blocks from `first` on, changed by the frame that `pin` keeps.
+    pub async fn enter(&self, first: u64, entries: &[u32], pin: Option<&Pinned>) -> Result<()> {
+        let mut rest = entries;
+        for (page, range) in pieces(first, entries.len()) {
+            let (now, later) = rest.split_at_checked(range.len()).unwrap_or((rest, &[]));
+            rest = later;
+            while !self.change(page, range.clone(), now, pin) {
+                self.load(page, true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pages that are not home.
+    pub(super) fn not_home(&self) -> usize {
+        self.pages().not_home
+    }
+
+    fn change(&self, page: u64, range: Range<usize>, now: &[u32], pin: Option<&Pinned>) -> bool {
+        let mut pages = self.pages();
+        let Some(Place::Present(found)) = pages.places.get_mut(&page) else { return false };
+        let Some(entries) = found.entries.get_mut(range) else { return true };
+        if entries == now && pin.is_none() {
+            return true;
+        }
+        entries.copy_from_slice(now);
+        let was_home = found.home.is_same();
+        found.home.change(pin.cloned());
+        pages.not_home += usize::from(was_home);
+        true
+    }
+
+    /// Looks at a page that is present, and notes that it was used.
+    fn with(&self, page: u64, look: impl FnOnce(&Page)) -> bool {
+        let mut pages = self.pages();
+        pages.uses += 1;
+        let uses = pages.uses;
+        let Some(Place::Present(found)) = pages.places.get_mut(&page) else { return false };
+        found.used = uses;
+        look(found);
+        true
+    }
+
+    /// Makes a page present, or waits until somebody else has. A page that stays unreadable though
+    /// the member answers otherwise is an error; or, if it is to be written anew, not known.
+    async fn load(&self, page: u64, anew: bool) -> Result<()> {
+        let waiting = {
+            let mut pages = self.pages();
+            match pages.places.get_mut(&page) {
+                Some(Place::Present(_)) => return Ok(()),
+                Some(Place::Loading(waiters)) => {
+                    let (sender, receiver) = oneshot::channel();
+                    waiters.push(sender);
+                    Some(receiver)
+                }
+                None => {
+                    pages.places.insert(page, Place::Loading(Vec::new()));
+                    None
+                }
+            }
+        };
+        if let Some(turn) = waiting {
+            // Loaded or given up: the caller looks again.
+            let _ = turn.await;
+            return Ok(());
+        }
+        let loading = Loading { table: self, page };
+        let entries = match self.read(page).await {
+            Err(e) if e.kind() == ErrorKind::Timeout || !anew => return Err(e),
+            other => other.unwrap_or_else(|_| Box::new([UNKNOWN; PAGE_ENTRIES])),
+        };
+        self.insert(page, entries);
+        drop(loading);
+        Ok(())
+    }
+
+    fn insert(&self, page: u64, entries: Box<Entries>) {
+        let mut pages = self.pages();
+        pages.uses += 1;
+        let used = pages.uses;
+        let place = Place::Present(Page { entries, home: Home::Same, used });
+        if let Some(Place::Loading(waiters)) = pages.places.insert(page, place) {
+            wake(waiters);
+        }
+        if pages.places.len() > self.limit {
+            let idle = pages.places.iter().filter_map(|(index, place)| match place {
+                Place::Present(p) if p.home.is_same() && *index != page => Some((p.used, *index)),
+                _ => None,
+            });
+            if let Some((_, oldest)) = idle.min() {
+                pages.places.remove(&oldest);
+            }
+        }
+    }
+
+    async fn read(&self, page: u64) -> Result<Box<Entries>> {
+        let mut tries = 1;
+        let bytes = loop {
+            match self.member.read(self.offset + page * PAGE_BYTES, 4096).await {
+                Err(e) if tries == TRIES || e.kind() == ErrorKind::Timeout => return Err(e),
+                Err(_) => tries += 1,
+                Ok(bytes) => break bytes,
+            }
+        };
+        let mut entries = Box::new([UNKNOWN; PAGE_ENTRIES]);
+        let sectors = decode_page(self.kind(), page, &bytes)?;
+        for (target, sector) in entries.chunks_exact_mut(SECTOR_ENTRIES).zip(sectors) {
+            if let Sector::Good { entries, .. } = sector {
+                target.copy_from_slice(&entries);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Writes every changed page home; says what could not be.
+    pub(super) async fn write_home(&self) -> Option<Unwritten> {
+        let mut failed = None;
+        let changed: Vec<u64> = {
+            let pages = self.pages();
+            let dirty = |place: &Place| matches!(place, Place::Present(p) if p.home.is_dirty());
+            pages.places.iter().filter(|(_, place)| dirty(place)).map(|(index, _)| *index).collect()
+        };
+        for some in changed.chunks(BATCH) {
+            let writes = some.iter().map(|page| self.write(*page));
+            for done in crate::env::join_all(writes).await {
+                failed = done.err().or(failed);
+            }
+            if failed.is_some() {
+                break;
+            }
+        }
+        failed.map(|error| Unwritten { member: Arc::clone(&self.member), error })
+    }
+
+    async fn write(&self, page: u64) -> Result<()> {
+        let begun = {
+            let mut pages = self.pages();
+            let Some(Place::Present(found)) = pages.places.get_mut(&page) else { return Ok(()) };
+            let Some(pin) = found.home.begin() else { return Ok(()) };
+            let bytes = encode_page(self.kind(), page, &[0; 8], &found.entries[..]);
+            (pin, Bytes::copy_from_slice(&bytes))
+        };
+        let (pin, bytes) = begun;
+        let offset = self.offset + page * PAGE_BYTES;
+        let done = self.member.write(offset, vec![bytes], Persistence::Cached).await;
+        let mut pages = self.pages();
+        let Some(Place::Present(found)) = pages.places.get_mut(&page) else { return done };
+        match &done {
+            Ok(()) => found.home.done(),
+            Err(_) => found.home.change(pin.clone()),
+        }
+        let is_home = found.home.is_same();
+        pages.not_home -= usize::from(is_home);
+        drop(pages);
+        // Let go only now, and not while the lock is held: it may be the last.
+        drop(pin);
+        done
+    }
+
+    fn kind(&self) -> PageKind {
+        PageKind::Checksums(self.member.id())
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A page being read: forgotten if whoever reads it goes away.
+struct Loading<'a> {
+    table: &'a Table,
+    page: u64,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        let mut pages = self.table.pages();
+        if let Some(Place::Loading(_)) = pages.places.get(&self.page)
+            && let Some(Place::Loading(waiters)) = pages.places.remove(&self.page)
+        {
+            wake(waiters);
+        }
+    }
+}
+
+fn wake(waiters: Vec<oneshot::Sender<()>>) {
+    for waiter in waiters {
+        // Who went away waits no more.
+        let _ = waiter.send(());
+    }
+}
+
+/// The pages that `count` blocks from `first` on touch, and which of their entries.
+fn pieces(first: u64, count: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let entries = PAGE_ENTRIES as u64;
+    let end = first + count as u64;
+    (first / entries..end.div_ceil(entries)).map(move |page| {
+        let from = first.max(page * entries) - page * entries;
+        let to = end.min((page + 1) * entries) - page * entries;
+        let index = |at: u64| usize::try_from(at).unwrap_or(PAGE_ENTRIES);
+        (page, index(from)..index(to))
+    })
+}
