@@ -9,7 +9,7 @@
 use palisade::error::ErrorKind;
 use palisade::format::*;
 use palisade::geometry::Shape;
-use palisade::units::{ArrayId, EventCount, Lineage, MemberId, Slot, StripeIndex};
+use palisade::units::{ArrayId, Epoch, EventCount, Lineage, MemberId, Slot, StripeIndex};
 use proptest::prelude::*;
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ fn range(start: u64, count: u64) -> StripeRange {
 }
 
 fn entry(n: u8, role: Role) -> Entry {
-    Entry { member: member(n), role, rebuilt: Vec::new(), lost_at: EventCount(0) }
+    Entry { member: member(n), role, rebuilt: Vec::new(), lost_at: EventCount(0), lost_epoch: Epoch(0) }
 }
 
 /// Just created: 4+2, all in sync.
@@ -51,6 +51,7 @@ fn fresh() -> Superblock {
             previous: Vec::new(),
             clean: true,
             resync_from: None,
+            epoch: Epoch(0),
             entries: (0..6).map(|slot| entry(slot + 1, Role::InSync(Slot(slot)))).collect(),
         },
         features: Features::default(),
@@ -94,7 +95,7 @@ fn widest() -> Superblock {
             let role = u8::try_from(n).ok().filter(|slot| *slot < 255);
             let role = role.map_or(Role::Spare, |slot| Role::InSync(Slot(slot)));
             let rebuilt = (0..4).map(|i| range(i * 2, 1)).collect();
-            Entry { member, role, rebuilt, lost_at: EventCount(n as u64) }
+            Entry { member, role, rebuilt, lost_at: EventCount(n as u64), lost_epoch: Epoch(0) }
         })
         .collect();
     sb
@@ -186,7 +187,7 @@ fn forged(sb: &Superblock, at: usize, bytes: &[u8]) -> Vec<u8> {
 fn what_a_newer_build_wrote_is_unsupported_and_never_corrupt() {
     for (at, bytes, says) in [
         (8, &[2][..], "version 2"),
-        (40, &[0b1010], "incompat 1, 3"),
+        (40, &[0b1100], "incompat 2, 3"),
         (162, &[2], "layout 2"),
         (163, &[9], "code 9"),
         (164, &[0, 32], "blocks of 8192"),
@@ -248,7 +249,7 @@ fn what_would_not_be_read_back_is_not_written() {
     refused(|sb| sb.membership.entries.push(entry(200, Role::Spare)));
     refused(|sb| sb.membership.previous.push(lineage(9)));
     refused(|sb| sb.membership.entries[0].rebuilt.push(range(100, 1)));
-    refused(|sb| sb.features.incompat = 2);
+    refused(|sb| sb.features.incompat = 4);
 }
 
 #[test]
@@ -270,7 +271,7 @@ fn the_newest_copy_wins_and_unreadable_ones_are_passed_over() {
     assert_eq!(kind(vec![]), ErrorKind::NotFound);
     assert_eq!(kind(vec![blank(), blank()]), ErrorKind::NotFound);
     assert_eq!(kind(vec![blank(), torn(), blank()]), ErrorKind::Corrupt);
-    let newer_build = || Superblock::parse(&forged(&fresh(), 40, &[2]));
+    let newer_build = || Superblock::parse(&forged(&fresh(), 40, &[4]));
     assert_eq!(kind(vec![Ok(at(9, 9)), newer_build()]), ErrorKind::Unsupported);
     let other = Superblock { member: member(77), ..fresh() };
     assert_eq!(kind(vec![Ok(fresh()), Ok(other)]), ErrorKind::Foreign);
@@ -328,6 +329,7 @@ prop_compose! {
                 previous: previous.into_iter().map(Lineage::from_bytes).collect(),
                 clean,
                 resync_from: resync.map(StripeIndex),
+                epoch: Epoch(0),
                 entries,
             },
             ..fresh()

@@ -34,10 +34,14 @@ fn block(fill: u8) -> Bytes {
 /// One record of each type.
 fn said() -> Vec<Record> {
     let row = ParityRow { shard: 2, row_block: 5, bytes: block(0xBB) };
+    let piece = |block, version, crc| Piece { block, version, crc };
+    let pieces = [piece(1221, 70, 0xC0C1_C2C3), piece(1222, 69, 0xD0D1_D2D3)];
+    let crcs = (0..48).map(|n| n << 24 | 0xE1E2E3).collect();
     vec![
         Record::Data { version: 77, block: 1234, bytes: block(0xAA) },
-        Record::Parity(ParityRecord { stripe: 38, pieces: vec![(1221, 70), (1222, 69)], rows: vec![row] }),
-        Record::Open { first_stripe: 64, count: 16, up_to_version: 68 },
+        Record::Parity(ParityRecord { stripe: 38, fresh: true, pieces: pieces.to_vec(), rows: vec![row] }),
+        Record::Open { first_stripe: 64, count: 16, up_to_version: 68, fresh: true, crcs },
+        Record::Zero { first_stripe: 96, count: 32, up_to_version: 71 },
     ]
 }
 
@@ -47,8 +51,11 @@ fn payload(records: &[Record]) -> Bytes {
         match record {
             Record::Data { version, block, bytes } => out.data(*version, *block, bytes),
             Record::Parity(parity) => out.parity(parity),
-            Record::Open { first_stripe, count, up_to_version } => {
-                out.open(*first_stripe, *count, *up_to_version);
+            Record::Open { first_stripe, count, up_to_version, fresh, crcs } => {
+                out.open(*first_stripe, *count, *up_to_version, *fresh, crcs);
+            }
+            Record::Zero { first_stripe, count, up_to_version } => {
+                out.zero(*first_stripe, *count, *up_to_version);
             }
         }
     }
@@ -172,15 +179,20 @@ fn fields_of_a_frame_lie_where_the_document_says() {
     let payload = payload(&said());
     let u64_at = |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap());
     let parity = 24 + BLOCK;
-    let open = parity + 24 + 2 * 16 + 8 + BLOCK;
-    assert_eq!(payload.len(), open + 32);
+    let open = parity + 24 + 2 * 24 + 8 + BLOCK;
+    let zero = open + 32 + 48 * 4;
+    assert_eq!(payload.len(), zero + 32);
     assert_eq!([u64_at(0), u64_at(8), u64_at(16)], [(24 + 4096) << 32 | 1, 77, 1234]);
-    assert_eq!([u64_at(parity), u64_at(parity + 8)], [(64 + 4096) << 32 | 2, 38]);
+    assert_eq!([u64_at(parity), u64_at(parity + 8)], [(80 + 4096) << 32 | 1 << 8 | 2, 38]);
     assert_eq!(u64_at(parity + 16), 1 << 32 | 2);
     assert_eq!([u64_at(parity + 24), u64_at(parity + 32)], [1221, 70]);
-    assert_eq!(u64_at(parity + 24 + 2 * 16), 5 << 32 | 2);
-    assert_eq!([u64_at(open), u64_at(open + 8)], [32 << 32 | 3, 64]);
+    assert_eq!(u64_at(parity + 40), 0xC0C1_C2C3);
+    assert_eq!(u64_at(parity + 24 + 2 * 24), 5 << 32 | 2);
+    assert_eq!([u64_at(open), u64_at(open + 8)], [(32 + 48 * 4) << 32 | 1 << 8 | 3, 64]);
     assert_eq!([u64_at(open + 16), u64_at(open + 24)], [16, 68]);
+    assert_eq!([u64_at(open + 32), u64_at(open + 40)], [0x01E1E2E3_00E1E2E3, 0x03E1E2E3_02E1E2E3]);
+    assert_eq!([u64_at(zero), u64_at(zero + 8)], [32 << 32 | 4, 96]);
+    assert_eq!([u64_at(zero + 16), u64_at(zero + 24)], [32, 71]);
 }
 
 #[test]
@@ -260,7 +272,7 @@ fn what_a_newer_build_wrote_is_unsupported_and_never_corrupt() {
     let page = forged(&checkpoint().encode(), 8, &[2]);
     assert_eq!(Checkpoint::decode(&page, array()).map_err(kind), Err(ErrorKind::Unsupported));
     let mut bytes = payload(&said()).to_vec();
-    bytes[0] = 4;
+    bytes[0] = 5;
     assert_eq!(records(bytes.into()).map_err(kind), Err(ErrorKind::Unsupported));
 }
 
@@ -299,7 +311,8 @@ fn records_that_make_no_sense_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
     };
     let parity = 24 + BLOCK;
-    let open = parity + 64 + BLOCK;
+    let open = parity + 80 + BLOCK;
+    let zero = open + 32 + 48 * 4;
     for (at, change, what) in [
         (4, &[0; 4][..], "a record of no length"),
         (4, &[23, 0], "a record shorter than its head"),
@@ -314,7 +327,15 @@ fn records_that_make_no_sense_are_refused() {
         (parity + 20, &[0], "fewer rows than there are"),
         (parity + 24, &[0xFF; 8], "a piece beyond any volume"),
         (parity + 32, &[0xFF; 8], "a piece of a last version"),
+        (parity + 1, &[2], "neither fresh nor not"),
+        (open + 1, &[2], "neither fresh nor not"),
         (open + 4, &[24], "an open record cut short"),
+        (open + 4, &[32], "an open record without checksums"),
+        (open + 4, &[33], "a part of a checksum"),
+        (open + 4, &[32 + 47 * 4], "checksums of a part of the stripes"),
+        (zero + 4, &[33], "a zero record that is longer"),
+        (zero + 8, &[0xFF; 8], "zeroed stripes beyond any volume"),
+        (zero + 16, &[0; 8], "no zeroed stripes"),
         (open + 8, &[0xFF; 8], "open stripes beyond any volume"),
         (open + 16, &[0; 8], "no open stripes"),
         (open + 16, &[0xFF; 8], "more open stripes than there are"),
@@ -325,7 +346,7 @@ fn records_that_make_no_sense_are_refused() {
     }
     corrupt(vec![0; MAX_PAYLOAD_BYTES + 1], "a payload longer than any");
     let whole = payload(&said());
-    for len in (1..whole.len()).filter(|len| ![parity, open].contains(len)) {
+    for len in (1..whole.len()).filter(|len| ![parity, open, zero].contains(len)) {
         assert!(records(whole.slice(..len)).is_err(), "{len} bytes");
     }
 }
@@ -338,12 +359,18 @@ fn lengths_told_up_front_are_those_written() {
     assert_eq!(out.len(), data_record_len(3));
     let before = out.len();
     let row = |shard| ParityRow { shard, row_block: 0, bytes: block(1) };
-    out.parity(&ParityRecord { stripe: 0, pieces: vec![(0, 0); 5], rows: vec![row(2), row(3)] });
+    let piece = Piece { block: 0, version: 0, crc: 0 };
+    let rows = vec![row(2), row(3)];
+    let record = ParityRecord { stripe: 0, fresh: false, pieces: vec![piece; 5], rows };
+    out.parity(&record);
     assert_eq!(out.len() - before, parity_record_len(5, 2));
     let before = out.len();
-    out.open(0, 1, u64::MAX);
-    assert_eq!(out.len() - before, OPEN_RECORD_LEN);
-    assert_eq!(out.finish().len(), data_record_len(3) + parity_record_len(5, 2) + OPEN_RECORD_LEN);
+    out.open(0, 1, u64::MAX, false, &[7; 5]);
+    assert_eq!(out.len() - before, open_record_len(5));
+    let before = out.len();
+    out.zero(0, 1, u64::MAX);
+    assert_eq!(out.len() - before, ZERO_RECORD_LEN);
+    assert_eq!(out.finish().len(), before + ZERO_RECORD_LEN);
     assert_eq!(records(Bytes::new()).unwrap(), vec![]);
 }
 
@@ -355,7 +382,7 @@ fn blocks_are_slices_of_the_payload() {
         match record {
             Record::Data { bytes, .. } => assert!(inside.contains(&bytes.as_ptr())),
             Record::Parity(parity) => assert!(inside.contains(&parity.rows[0].bytes.as_ptr())),
-            Record::Open { .. } => {}
+            Record::Open { .. } | Record::Zero { .. } => {}
         }
     }
 }
@@ -385,7 +412,8 @@ prop_compose! {
 
 fn any_record() -> impl Strategy<Value = Record> {
     let version = 0..u64::MAX;
-    let piece = || (0..BLOCKS_MAX, 0..u64::MAX);
+    let piece = (0..BLOCKS_MAX, 0..u64::MAX, any::<u32>());
+    let piece = piece.prop_map(|(block, version, crc)| Piece { block, version, crc });
     let row = (any::<u8>(), any::<u32>(), any::<u8>()).prop_map(|(shard, row_block, fill)| ParityRow {
         shard,
         row_block,
@@ -395,13 +423,22 @@ fn any_record() -> impl Strategy<Value = Record> {
         Record::Data { version, block, bytes: Bytes::from(vec![fill; n * BLOCK]) }
     });
     let rows = prop::collection::vec(row, 0..4);
-    let parity = (0..BLOCKS_MAX, prop::collection::vec(piece(), 0..9), rows)
-        .prop_map(|(stripe, pieces, rows)| Record::Parity(ParityRecord { stripe, pieces, rows }));
-    let open = (0..BLOCKS_MAX, any::<u64>(), any::<u64>()).prop_map(|(first, count, up_to_version)| {
-        let count = count % (BLOCKS_MAX - first) + 1;
-        Record::Open { first_stripe: first, count, up_to_version }
-    });
-    prop_oneof![data, parity, open]
+    let parity = (0..BLOCKS_MAX, any::<bool>(), prop::collection::vec(piece, 0..9), rows).prop_map(
+        |(stripe, fresh, pieces, rows)| Record::Parity(ParityRecord { stripe, fresh, pieces, rows }),
+    );
+    let crcs = prop::collection::vec(any::<u32>(), 1..9);
+    let open = (0..BLOCKS_MAX - 4, 1usize..=4, any::<u64>(), any::<bool>(), crcs).prop_map(
+        |(first_stripe, count, up_to_version, fresh, crcs)| {
+            let crcs = crcs.repeat(count);
+            Record::Open { first_stripe, count: count as u64, up_to_version, fresh, crcs }
+        },
+    );
+    let zero =
+        (0..BLOCKS_MAX, any::<u64>(), any::<u64>()).prop_map(|(first_stripe, count, up_to_version)| {
+            let count = count % (BLOCKS_MAX - first_stripe) + 1;
+            Record::Zero { first_stripe, count, up_to_version }
+        });
+    prop_oneof![data, parity, open, zero]
 }
 
 proptest! {
@@ -454,7 +491,7 @@ proptest! {
     ) {
         let mut bytes = payload(&said()).to_vec();
         // Mostly where the numbers are, as blocks say nothing to the parser.
-        let numbers: Vec<_> = (0..24).chain(4120..4184).chain(8280..8312).collect();
+        let numbers: Vec<_> = (0..24).chain(4120..4200).chain(8296..8552).collect();
         for (at, value) in edits {
             bytes[*at.get(&numbers)] = value;
         }

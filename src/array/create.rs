@@ -8,7 +8,9 @@ use crate::format::{Areas, Entry, Features, MAX_ENTRIES, Membership, Role};
 use crate::geometry::Shape;
 use crate::journal;
 use crate::member::Member;
-use crate::units::{ArrayId, BLOCK_BYTES, EventCount, Lineage, MemberId, Slot, StripeIndex, format_size};
+use crate::units::{
+    ArrayId, BLOCK_BYTES, Epoch, EventCount, Lineage, MemberId, Slot, StripeIndex, format_size,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +48,7 @@ pub(super) async fn create(
         shape: spec.shape,
         volume_bytes,
         areas: layout.areas,
-        features: Features { incompat: Features::JOURNAL, ..Features::default() },
+        features: Features { incompat: Features::JOURNAL | Features::CHECKSUMS, ..Features::default() },
     };
     let new = |c: &Candidate| {
         let id = MemberId::from_random(env.random_id());
@@ -140,6 +142,7 @@ fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>], zeroed: 
         role,
         rebuilt: Vec::new(),
         lost_at: EventCount(0),
+        lost_epoch: Epoch(0),
     };
     let owners = (0..).map(Slot).zip(slots).map(|(slot, m)| entry(m, Role::InSync(slot)));
     Membership {
@@ -148,6 +151,7 @@ fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>], zeroed: 
         previous: Vec::new(),
         clean: true,
         resync_from: (!zeroed).then_some(StripeIndex(0)),
+        epoch: Epoch(1),
         entries: owners.chain(spares.iter().map(|m| entry(m, Role::Spare))).collect(),
     }
 }

@@ -134,7 +134,7 @@ mod tests {
     use crate::array::ledger::Identity;
     use crate::format::{Areas, Entry, Features, Membership};
     use crate::geometry::Shape;
-    use crate::units::{EventCount, Lineage, MemberId, Slot};
+    use crate::units::{Epoch, EventCount, Lineage, MemberId, Slot};
 
     fn id(n: u8) -> MemberId {
         MemberId::from_bytes([n; 16])
@@ -149,6 +149,7 @@ mod tests {
             role: *role,
             rebuilt: Vec::new(),
             lost_at: EventCount(2),
+            lost_epoch: Epoch(1),
         };
         let membership = Membership {
             event_count: EventCount(event),
@@ -156,6 +157,7 @@ mod tests {
             previous: previous.iter().copied().map(of).collect(),
             clean: true,
             resync_from: None,
+            epoch: Epoch(2),
             entries: roles.iter().map(entry).collect(),
         };
         let identity = Identity {

@@ -15,7 +15,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, Membership, Role};
 use crate::geometry::Shape;
-use crate::units::{EventCount, MemberId, Slot};
+use crate::units::{Epoch, EventCount, MemberId, Slot};
 
 /// A change of membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ fn owner(e: &Entry) -> Option<Slot> {
 }
 
 fn entry(member: MemberId, role: Role) -> Entry {
-    Entry { member, role, rebuilt: Vec::new(), lost_at: EventCount(0) }
+    Entry { member, role, rebuilt: Vec::new(), lost_at: EventCount(0), lost_epoch: Epoch(0) }
 }
 
 fn set(m: &mut Membership, id: MemberId, role: Role, lost_at: EventCount) {
@@ -147,6 +147,7 @@ mod tests {
             previous: Vec::new(),
             clean: true,
             resync_from: None,
+            epoch: Epoch(1),
             entries,
         }
     }

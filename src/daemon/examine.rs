@@ -216,6 +216,7 @@ mod tests {
     use super::*;
     use crate::format::{Code, Features, Layout, Membership};
     use crate::geometry::Shape;
+    use crate::units::Epoch;
     use std::os::unix::fs::FileExt;
 
     const SIZE: u64 = 64 << 20;
@@ -229,6 +230,7 @@ mod tests {
             role: Role::InSync(Slot(n)),
             rebuilt: Vec::new(),
             lost_at: EventCount(0),
+            lost_epoch: Epoch(0),
         };
         Superblock {
             array: ArrayId::from_bytes([9; 16]),
@@ -248,6 +250,7 @@ mod tests {
                 previous: Vec::new(),
                 clean: true,
                 resync_from: None,
+                epoch: Epoch(1),
                 entries: (0..3).map(entry).collect(),
             },
             features: Features::default(),

@@ -24,11 +24,13 @@ pub const DATA_ALIGN_BYTES: u64 = 1 << 20;
 /// Size of a page of the checksum area and of the epoch map.
 pub const PAGE_BYTES: u64 = 4096;
 /// Such a page is made of sectors that check themselves: a device writes a sector whole or not.
-const PAGE_SECTOR_BYTES: u64 = 512;
+pub(super) const PAGE_SECTOR_BYTES: usize = 512;
+/// Sectors in a page.
+pub const SECTORS_PER_PAGE: usize = 8;
 /// Entries of 4 bytes in a sector, behind its header of 8 bytes.
-const SECTOR_ENTRIES: u64 = (PAGE_SECTOR_BYTES - 8) / 4;
+pub const SECTOR_ENTRIES: usize = (PAGE_SECTOR_BYTES - 8) / 4;
 /// Entries in a page.
-pub const PAGE_ENTRIES: u64 = PAGE_BYTES / PAGE_SECTOR_BYTES * SECTOR_ENTRIES;
+pub const PAGE_ENTRIES: usize = SECTORS_PER_PAGE * SECTOR_ENTRIES;
 
 const JOURNAL_MIN_BYTES: u64 = 16 << 20;
 const JOURNAL_MAX_BYTES: u64 = 1 << 30;
@@ -202,7 +204,7 @@ fn journal_len(member_bytes: u64) -> u64 {
 }
 
 fn pages_len(entries: u64) -> u64 {
-    entries.div_ceil(PAGE_ENTRIES) * PAGE_BYTES
+    entries.div_ceil(PAGE_ENTRIES as u64) * PAGE_BYTES
 }
 
 #[cfg(test)]

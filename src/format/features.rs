@@ -17,12 +17,21 @@ impl Features {
     /// `incompat`: the journal is in use. What it holds must be replayed before the data is read.
     pub const JOURNAL: u64 = 1;
 
+    /// `incompat`: checksum area and epoch map are in use. What they say of a block or a stripe counts,
+    /// whatever the data area holds.
+    pub const CHECKSUMS: u64 = 2;
+
     /// The bits this build knows.
-    pub const KNOWN: Self = Self { compat: 0, ro_compat: 0, incompat: Self::JOURNAL };
+    pub const KNOWN: Self = Self { compat: 0, ro_compat: 0, incompat: Self::JOURNAL | Self::CHECKSUMS };
 
     /// Whether the journal is in use.
     pub fn has_journal(&self) -> bool {
         self.incompat & Self::JOURNAL != 0
+    }
+
+    /// Whether checksum area and epoch map are in use.
+    pub fn has_checksums(&self) -> bool {
+        self.incompat & Self::CHECKSUMS != 0
     }
 
     /// The `ro_compat` bits this build does not know: if any, the array may only be read.
@@ -49,11 +58,11 @@ mod tests {
 
     #[test]
     fn unknown_features_are_named_by_their_bits() {
-        let features = Features { compat: u64::MAX, ro_compat: 1 << 7, incompat: 3 | 1 << 63 };
+        let features = Features { compat: u64::MAX, ro_compat: 1 << 7, incompat: 7 | 1 << 63 };
         let error = features.check().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("incompat 1, 63"), "{error}");
+        assert!(error.to_string().contains("incompat 2, 63"), "{error}");
         assert_eq!(features.unknown_ro_compat(), 1 << 7);
-        assert!(Features { compat: 1, ro_compat: 1, incompat: 1 }.check().is_ok());
+        assert!(Features { compat: 1, ro_compat: 1, incompat: 3 }.check().is_ok());
     }
 }

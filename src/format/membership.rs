@@ -3,7 +3,7 @@
 use super::bytes::{Reader, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Shape;
-use crate::units::{EventCount, Lineage, MemberId, Slot, StripeIndex};
+use crate::units::{Epoch, EventCount, Lineage, MemberId, Slot, StripeIndex};
 use std::collections::HashSet;
 
 /// Most entries of a membership table: 255 slots, with room for replacements and spares.
@@ -79,6 +79,8 @@ pub struct Entry {
     pub rebuilt: Vec<StripeRange>,
     /// The event at which it was lost; 0 if never.
     pub lost_at: EventCount,
+    /// The epoch that began when it was lost, at most the array's; 0 if never.
+    pub lost_epoch: Epoch,
 }
 
 /// The membership of an array, as every live member records it.
@@ -94,6 +96,9 @@ pub struct Membership {
     pub clean: bool,
     /// Parity from this stripe on is not known to match data.
     pub resync_from: Option<StripeIndex>,
+    /// The present epoch, at most [`Epoch::MAX`]: stripes written now get it. The first is 1; 0 if the array
+    /// has no epoch map.
+    pub epoch: Epoch,
     /// Everyone who belongs to the array, at most [`MAX_ENTRIES`].
     pub entries: Vec<Entry>,
 }
@@ -117,6 +122,7 @@ impl Membership {
         for place in 0..MAX_PREVIOUS {
             out.put(&self.previous.get(place).copied().unwrap_or(Lineage::NIL).to_bytes());
         }
+        out.u32(self.epoch.0);
     }
 
     pub(super) fn encode_entries(&self, out: &mut Writer) {
@@ -146,7 +152,8 @@ impl Membership {
             }
         }
         let resync_from = resync.then_some(resync_from);
-        let head = Self { event_count, lineage, previous, clean, resync_from, entries: Vec::new() };
+        let epoch = Epoch(input.u32()?);
+        let head = Self { event_count, lineage, previous, clean, resync_from, epoch, entries: Vec::new() };
         Ok((head, entry_count))
     }
 
@@ -166,10 +173,20 @@ impl Membership {
         if self.resync_from.is_some_and(|stripe| stripe.0 > stripes) {
             return Err(corrupt("resync begins beyond the last stripe"));
         }
+        if self.epoch > Epoch::MAX {
+            return Err(corrupt(format!("epoch {} is beyond the last", self.epoch)));
+        }
         let mut members = HashSet::new();
         let mut owned = HashSet::new();
         for entry in &self.entries {
             entry.check(shape, stripes)?;
+            if entry.lost_epoch > self.epoch {
+                let (member, lost) = (entry.member, entry.lost_epoch);
+                return Err(corrupt(format!(
+                    "member {member} was lost in epoch {lost}, after {}",
+                    self.epoch
+                )));
+            }
             if !members.insert(entry.member) {
                 return Err(corrupt(format!("member {} is listed twice", entry.member)));
             }
@@ -190,7 +207,8 @@ impl Entry {
         out.u8(self.role.code());
         out.u8(self.role.slot().map_or(NO_SLOT, |slot| slot.0));
         out.u8(u8::try_from(self.rebuilt.len()).unwrap_or(u8::MAX));
-        out.put(&[0; 5]);
+        out.u8(0);
+        out.u32(self.lost_epoch.0);
         out.u64(self.lost_at.0);
         for place in 0..MAX_RANGES {
             let (start, count) = self.rebuilt.get(place).map_or((0, 0), |range| (range.start.0, range.count));
@@ -203,7 +221,8 @@ impl Entry {
         let member = MemberId::from_bytes(input.array()?);
         let role = Role::from_code(input.u8()?, input.u8()?)?;
         let ranges = usize::from(input.u8()?);
-        input.skip(5)?;
+        input.skip(1)?;
+        let lost_epoch = Epoch(input.u32()?);
         let lost_at = EventCount(input.u64()?);
         if ranges > MAX_RANGES {
             return Err(corrupt(format!("member {member} has {ranges} rebuilt ranges")));
@@ -215,7 +234,7 @@ impl Entry {
                 rebuilt.push(range);
             }
         }
-        Ok(Self { member, role, rebuilt, lost_at })
+        Ok(Self { member, role, rebuilt, lost_at, lost_epoch })
     }
 
     fn check(&self, shape: &Shape, stripes: u64) -> Result<()> {
@@ -264,7 +283,7 @@ mod tests {
     }
 
     fn entry(n: u8, role: Role) -> Entry {
-        Entry { member: id(n), role, rebuilt: Vec::new(), lost_at: EventCount(0) }
+        Entry { member: id(n), role, rebuilt: Vec::new(), lost_at: EventCount(0), lost_epoch: Epoch(0) }
     }
 
     fn check(entries: Vec<Entry>) -> Result<()> {
@@ -274,6 +293,7 @@ mod tests {
             previous: Vec::new(),
             clean: true,
             resync_from: None,
+            epoch: Epoch(1),
             entries,
         };
         table.check(&Shape::new(2, 1, 4096).unwrap(), 100)

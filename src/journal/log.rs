@@ -13,7 +13,9 @@ use super::ring::Ring;
 use crate::codec::Codec;
 use crate::env::{Env, LocalFuture};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{OPEN_RECORD_LEN, ParityRecord, PayloadWriter, Tail, data_record_len, parity_record_len};
+use crate::format::{
+    ParityRecord, PayloadWriter, Tail, ZERO_RECORD_LEN, data_record_len, open_record_len, parity_record_len,
+};
 use crate::geometry::Shape;
 use crate::member::Member;
 use crate::units::{ArrayId, MemberId};
@@ -187,11 +189,28 @@ impl Journal {
     }
 
     /// Logs that whole stripes are about to be changed at home. What is staged of them up to the
-    /// present version must be home durably.
-    pub async fn open(self: &Arc<Self>, first_stripe: u64, count: u64, up_to_version: u64) -> Result<Ticket> {
-        self.append(OPEN_RECORD_LEN, Purpose::Progress, |state, _| {
+    /// present version must be home durably. `fresh`: all were unallocated before; `crcs`: what the
+    /// checksum area will say, stripe after stripe, shard after shard, block after block.
+    pub async fn open(
+        self: &Arc<Self>,
+        first_stripe: u64,
+        count: u64,
+        up_to_version: u64,
+        fresh: bool,
+        crcs: &[u32],
+    ) -> Result<Ticket> {
+        self.append(open_record_len(crcs.len()), Purpose::Progress, |state, _| {
             state.open.pins += 1;
-            state.open.payload.open(first_stripe, count, up_to_version);
+            state.open.payload.open(first_stripe, count, up_to_version, fresh, crcs);
+        })
+        .await
+    }
+
+    /// Logs that whole stripes become unallocated, and what is staged of them up to a version void.
+    pub async fn zero(self: &Arc<Self>, first_stripe: u64, count: u64, up_to_version: u64) -> Result<Ticket> {
+        self.append(ZERO_RECORD_LEN, Purpose::Progress, |state, _| {
+            state.open.pins += 1;
+            state.open.payload.zero(first_stripe, count, up_to_version);
         })
         .await
     }

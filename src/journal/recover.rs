@@ -107,6 +107,7 @@ pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Rec
 /// Refuses a record that names what the array does not have.
 fn check(record: &Record, shape: &Shape, stripes: u64) -> Result<()> {
     let stripe_blocks = shape.stripe_bytes() / BLOCK_BYTES;
+    let rows = shape.chunk_bytes() / BLOCK_BYTES;
     let within = |first: u64, count: u64, all: u64| first.checked_add(count).is_some_and(|end| end <= all);
     let fits = match record {
         Record::Data { block, bytes, .. } => {
@@ -114,13 +115,16 @@ fn check(record: &Record, shape: &Shape, stripes: u64) -> Result<()> {
         }
         Record::Parity(parity) => {
             let shards = shape.data()..shape.width();
-            let rows = shape.chunk_bytes() / BLOCK_BYTES;
             parity.stripe < stripes
-                && parity.pieces.iter().all(|(block, _)| block / stripe_blocks == parity.stripe)
+                && parity.pieces.iter().all(|p| p.block / stripe_blocks == parity.stripe)
                 && parity.rows.iter().all(|r| shards.contains(&usize::from(r.shard)))
                 && parity.rows.iter().all(|r| u64::from(r.row_block) < rows)
         }
-        Record::Open { first_stripe, count, .. } => within(*first_stripe, *count, stripes),
+        Record::Open { first_stripe, count, crcs, .. } => {
+            let blocks = count.checked_mul(shape.width() as u64 * rows);
+            within(*first_stripe, *count, stripes) && blocks == Some(crcs.len() as u64)
+        }
+        Record::Zero { first_stripe, count, .. } => within(*first_stripe, *count, stripes),
     };
     if fits { Ok(()) } else { Err(corrupt("the journal names blocks that the array does not have")) }
 }

@@ -8,12 +8,13 @@
 //!   Parity   - its pieces at that version   rows replaced, and the     -
 //!                                           pieces' bytes with them
 //!   Open     - versions up to the limit     forgotten for the stripes  + the stripes
+//!   Zero     - versions up to the limit     forgotten for the stripes  -
 //! ```
 //!
 //! A Parity record names blocks by version. One whose Data record lies before the tail is home
 //! already, durably: only its parity is redone, which does no harm.
 
-use crate::format::{ParityRow, Record};
+use crate::format::{ParityRow, Piece, Record};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -79,7 +80,7 @@ impl Replay {
             }
             Record::Parity(parity) => {
                 let redo = self.so_far.redo.entry(parity.stripe).or_default();
-                for (block, version) in parity.pieces {
+                for Piece { block, version, .. } in parity.pieces {
                     if let Some(bytes) = self.versions.get(&(block, version)) {
                         redo.data.insert(block, bytes.clone());
                     }
@@ -91,24 +92,27 @@ impl Replay {
                     redo.parity.insert((shard, row_block), bytes);
                 }
             }
-            Record::Open { first_stripe, count, up_to_version } => {
-                self.saw(up_to_version);
-                for stripe in first_stripe..first_stripe.saturating_add(count) {
-                    self.so_far.redo.remove(&stripe);
-                    self.so_far.resync.insert(stripe);
-                    let blocks = stripe.saturating_mul(self.stripe_blocks);
-                    let blocks = blocks..blocks.saturating_add(self.stripe_blocks);
-                    let old: Vec<u64> = self
-                        .so_far
-                        .staged
-                        .range(blocks)
-                        .filter(|(_, s)| s.version <= up_to_version)
-                        .map(|(b, _)| *b)
-                        .collect();
-                    for block in old {
-                        self.so_far.staged.remove(&block);
-                    }
-                }
+            Record::Open { first_stripe, count, up_to_version, .. } => {
+                self.forget(first_stripe, count, up_to_version);
+                self.so_far.resync.extend(first_stripe..first_stripe.saturating_add(count));
+            }
+            Record::Zero { first_stripe, count, up_to_version } => {
+                self.forget(first_stripe, count, up_to_version);
+            }
+        }
+    }
+
+    /// Nothing of these stripes is to be redone, or staged up to this version.
+    fn forget(&mut self, first_stripe: u64, count: u64, up_to_version: u64) {
+        self.saw(up_to_version);
+        for stripe in first_stripe..first_stripe.saturating_add(count) {
+            self.so_far.redo.remove(&stripe);
+            let blocks = stripe.saturating_mul(self.stripe_blocks);
+            let blocks = blocks..blocks.saturating_add(self.stripe_blocks);
+            let staged = self.so_far.staged.range(blocks);
+            let old: Vec<u64> = staged.filter(|(_, s)| s.version <= up_to_version).map(|(b, _)| *b).collect();
+            for block in old {
+                self.so_far.staged.remove(&block);
             }
         }
     }
@@ -134,11 +138,16 @@ mod tests {
 
     fn parity(stripe: u64, pieces: &[(u64, u64)], fill: u8) -> Record {
         let rows = vec![ParityRow { shard: 4, row_block: 0, bytes: Bytes::from(vec![fill; 4096]) }];
-        Record::Parity(ParityRecord { stripe, pieces: pieces.to_vec(), rows })
+        let pieces = pieces.iter().map(|(block, version)| Piece { block: *block, version: *version, crc: 0 });
+        Record::Parity(ParityRecord { stripe, fresh: false, pieces: pieces.collect(), rows })
     }
 
     fn open(first_stripe: u64, count: u64, up_to_version: u64) -> Record {
-        Record::Open { first_stripe, count, up_to_version }
+        Record::Open { first_stripe, count, up_to_version, fresh: false, crcs: Vec::new() }
+    }
+
+    fn zero(first_stripe: u64, count: u64, up_to_version: u64) -> Record {
+        Record::Zero { first_stripe, count, up_to_version }
     }
 
     /// Stripes of 8 blocks: blocks 8 to 15 are those of stripe 1.
@@ -187,6 +196,13 @@ mod tests {
         let r = replay(records);
         assert_eq!(staged(&r), [(9, 2), (16, 3)]);
         assert_eq!((r.redo.len(), r.resync.iter().copied().collect::<Vec<_>>()), (0, vec![1, 2]));
+
+        // Zero: the same, and nothing to resync.
+        let records =
+            vec![data(1, 8, 1), parity(1, &[(8, 1)], 2), data(2, 9, 3), zero(1, 2, 1), data(3, 16, 4)];
+        let r = replay(records);
+        assert_eq!(staged(&r), [(9, 2), (16, 3)]);
+        assert_eq!((r.redo.len(), r.resync.len(), r.last_version), (0, 0, 3));
 
         // Parity after Open is redone.
         let r = replay(vec![open(1, 1, 0), data(1, 8, 1), parity(1, &[(8, 1)], 2)]);

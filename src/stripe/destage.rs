@@ -25,7 +25,7 @@ use super::torn::Shreds;
 use crate::codec::xor_into;
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{ParityRecord, ParityRow};
+use crate::format::{ParityRecord, ParityRow, Piece};
 use crate::journal::StagedBlock;
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
@@ -162,11 +162,8 @@ impl Stripes {
             };
             (0..bytes.len() as u64 / BLOCK_BYTES).map(block)
         });
-        ParityRecord {
-            stripe: parcel.stripe.0,
-            pieces: parcel.staged.iter().map(|(block, s)| (*block, s.version)).collect(),
-            rows: rows.collect(),
-        }
+        let pieces = parcel.staged.iter().map(|(b, s)| Piece { block: *b, version: s.version, crc: 0 });
+        ParityRecord { stripe: parcel.stripe.0, fresh: false, pieces: pieces.collect(), rows: rows.collect() }
     }
 
     /// Writes a stripe's blocks and parity home, and forgets that they were staged.

@@ -13,7 +13,7 @@ use super::lock::Mode;
 use super::roster::Roster;
 use crate::error::Result;
 use crate::member::{Member, Persistence};
-use crate::units::{Slot, StripeIndex};
+use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Stripes {
             let from = StripeIndex(first.0 + done);
             let _guards = self.locks.lock_run(from, now, Mode::Exclusive).await;
             let parity = self.encode_run(&bytes, now)?;
-            let opened = self.open_run(from, now).await?;
+            let opened = self.open_run(from, now, false, &vec![0; self.blocks_of(now)]).await?;
             let roster = self.writable_roster()?;
             let stores = self.run_stores(&roster, from, now, &bytes, &parity);
             let done_now = self.store(stores, Persistence::Cached).await;
@@ -51,8 +51,20 @@ impl Stripes {
         Ok(())
     }
 
-    /// Opens stripes in the journal, with their exclusive locks held; answers the frame.
-    pub(super) async fn open_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<u64> {
+    /// Blocks on all members of so many stripes.
+    pub(super) fn blocks_of(&self, stripes: u64) -> usize {
+        to_usize(stripes * self.shape.chunk_bytes() / BLOCK_BYTES) * self.shape.width()
+    }
+
+    /// Opens stripes in the journal, with their exclusive locks held; answers the frame. `fresh` and
+    /// `crcs` are as [`crate::journal::Journal::open`] has them.
+    pub(super) async fn open_run(
+        self: &Arc<Self>,
+        first: StripeIndex,
+        count: u64,
+        fresh: bool,
+        crcs: &[u32],
+    ) -> Result<u64> {
         let all: Vec<StripeIndex> = (first.0..first.0 + count).map(StripeIndex).collect();
         loop {
             let staged: Vec<StripeIndex> =
@@ -72,7 +84,7 @@ impl Stripes {
             if all.iter().any(older) {
                 continue;
             }
-            let ticket = self.journal.open(first.0, count, newest).await?;
+            let ticket = self.journal.open(first.0, count, newest, fresh, crcs).await?;
             let seq = ticket.seq();
             let logged = match ticket.written().await {
                 Ok(()) => self.flush().await,

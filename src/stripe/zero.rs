@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 /// Most stripes zeroed under one set of locks.
 const MAX_RUN: u64 = 256;
+/// Most blocks, lest the record of their checksums outgrow a frame; a single stripe never does.
+const MAX_BLOCKS: usize = 1 << 18;
 
 impl Stripes {
     /// Makes `count` whole stripes from `first` on read as zeroes and frees their space.
     pub async fn zero_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<()> {
+        let most = MAX_RUN.min((MAX_BLOCKS / self.blocks_of(1)) as u64).max(1);
         let mut done = 0;
         while done < count {
-            let now = MAX_RUN.min(count - done);
+            let now = most.min(count - done);
             self.zero_locked(StripeIndex(first.0 + done), now).await?;
             done += now;
         }
@@ -24,7 +27,7 @@ impl Stripes {
 
     async fn zero_locked(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<()> {
         let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
-        let opened = self.open_run(first, count).await?;
+        let opened = self.open_run(first, count, false, &vec![0; self.blocks_of(count)]).await?;
         let done = self.punch_run(first, count).await;
         if done.is_err() {
             self.keep_zeroes(first, count);

@@ -59,6 +59,11 @@ impl Slot {
     }
 }
 
+impl Epoch {
+    /// The last one: an entry of the epoch map has 31 bits for it.
+    pub const MAX: Self = Self(u32::MAX >> 1);
+}
+
 impl EventCount {
     /// The next event.
     #[must_use]

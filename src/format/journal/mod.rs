@@ -20,6 +20,6 @@ pub use frame::{
     shard_crc, shard_len_for,
 };
 pub use record::{
-    OPEN_RECORD_LEN, ParityRecord, ParityRow, PayloadWriter, Record, data_record_len, parity_record_len,
-    records,
+    ParityRecord, ParityRow, PayloadWriter, Piece, Record, ZERO_RECORD_LEN, data_record_len, open_record_len,
+    parity_record_len, records,
 };

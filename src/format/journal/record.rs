@@ -10,16 +10,20 @@ use crate::format::bytes::{Reader, Writer};
 use crate::units::BLOCK_BYTES;
 use bytes::Bytes;
 
-/// Length in bytes of an open record.
-pub const OPEN_RECORD_LEN: usize = 32;
+/// Length in bytes of a zero record.
+pub const ZERO_RECORD_LEN: usize = SPAN_BYTES;
 
 const DATA: u8 = 1;
 const PARITY: u8 = 2;
 const OPEN: u8 = 3;
+const ZERO: u8 = 4;
 /// What a data record has before its blocks, and a parity record before its pieces.
 const HEAD_BYTES: usize = 24;
-/// A piece: block and version.
-const PIECE_BYTES: usize = 16;
+/// A piece: block, version, checksum, four bytes of zero.
+const PIECE_BYTES: usize = 24;
+/// What an open record has before its checksums, and a zero record in all.
+const SPAN_BYTES: usize = 32;
+const CRC_BYTES: usize = 4;
 /// What a row has before its block.
 const ROW_HEAD_BYTES: usize = 8;
 const BLOCK: usize = 4096;
@@ -28,13 +32,26 @@ const COUNT_MAX: u64 = OFFSET_MAX / BLOCK_BYTES;
 
 const _: () = assert!(BLOCK as u64 == BLOCK_BYTES);
 
+/// A staged block that goes home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Block of the volume.
+    pub block: u64,
+    /// Which of its contents.
+    pub version: u64,
+    /// What the checksum area will say of it.
+    pub crc: u32,
+}
+
 /// The new parity of rows whose staged blocks are about to go home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParityRecord {
     /// The stripe.
     pub stripe: u64,
-    /// The staged blocks going home: block of the volume, and its version.
-    pub pieces: Vec<(u64, u64)>,
+    /// The stripe was unallocated before: all its other blocks are zeroes.
+    pub fresh: bool,
+    /// The staged blocks going home.
+    pub pieces: Vec<Piece>,
     /// The parity that will match them.
     pub rows: Vec<ParityRow>,
 }
@@ -72,6 +89,20 @@ pub enum Record {
         count: u64,
         /// Staged blocks of these stripes up to this version are durably home.
         up_to_version: u64,
+        /// The stripes were unallocated before, all of them.
+        fresh: bool,
+        /// What the checksum area will say of all their blocks: stripe after stripe, shard after shard,
+        /// block after block of the chunk; as many for each stripe, at least one.
+        crcs: Vec<u32>,
+    },
+    /// Whole stripes become unallocated: they read as zeroes.
+    Zero {
+        /// First stripe.
+        first_stripe: u64,
+        /// Number of stripes, at least 1.
+        count: u64,
+        /// Staged blocks of these stripes up to this version are void.
+        up_to_version: u64,
     },
 }
 
@@ -85,6 +116,11 @@ pub fn parity_record_len(pieces: usize, rows: usize) -> usize {
     let pieces = pieces.saturating_mul(PIECE_BYTES);
     let rows = rows.saturating_mul(ROW_HEAD_BYTES + BLOCK);
     HEAD_BYTES.saturating_add(pieces).saturating_add(rows)
+}
+
+/// Length in bytes of an open record of so many checksums.
+pub fn open_record_len(crcs: usize) -> usize {
+    SPAN_BYTES.saturating_add(crcs.saturating_mul(CRC_BYTES))
 }
 
 /// Collects the records of a frame, at most [`MAX_PAYLOAD_BYTES`] in all.
@@ -101,7 +137,7 @@ impl PayloadWriter {
     /// Adds a [`Record::Data`]: whole blocks, at least one.
     pub fn data(&mut self, version: u64, block: u64, bytes: &[u8]) {
         debug_assert!(!bytes.is_empty() && bytes.len().is_multiple_of(BLOCK), "{} bytes", bytes.len());
-        self.begin(DATA, data_record_len(bytes.len() / BLOCK));
+        self.begin(DATA, false, data_record_len(bytes.len() / BLOCK));
         self.out.u64(version);
         self.out.u64(block);
         self.out.put(bytes);
@@ -109,13 +145,15 @@ impl PayloadWriter {
 
     /// Adds a [`Record::Parity`].
     pub fn parity(&mut self, record: &ParityRecord) {
-        self.begin(PARITY, parity_record_len(record.pieces.len(), record.rows.len()));
+        self.begin(PARITY, record.fresh, parity_record_len(record.pieces.len(), record.rows.len()));
         self.out.u64(record.stripe);
         self.out.u32(narrow(record.pieces.len()));
         self.out.u32(narrow(record.rows.len()));
-        for (block, version) in &record.pieces {
-            self.out.u64(*block);
-            self.out.u64(*version);
+        for piece in &record.pieces {
+            self.out.u64(piece.block);
+            self.out.u64(piece.version);
+            self.out.u32(piece.crc);
+            self.out.u32(0);
         }
         for row in &record.rows {
             debug_assert_eq!(row.bytes.len(), BLOCK, "a row is one block");
@@ -127,8 +165,22 @@ impl PayloadWriter {
     }
 
     /// Adds a [`Record::Open`].
-    pub fn open(&mut self, first_stripe: u64, count: u64, up_to_version: u64) {
-        self.begin(OPEN, OPEN_RECORD_LEN);
+    pub fn open(&mut self, first_stripe: u64, count: u64, up_to_version: u64, fresh: bool, crcs: &[u32]) {
+        debug_assert!(are_of(crcs.len(), count), "{} checksums of {count} stripes", crcs.len());
+        self.begin(OPEN, fresh, open_record_len(crcs.len()));
+        self.span(first_stripe, count, up_to_version);
+        for crc in crcs {
+            self.out.u32(*crc);
+        }
+    }
+
+    /// Adds a [`Record::Zero`].
+    pub fn zero(&mut self, first_stripe: u64, count: u64, up_to_version: u64) {
+        self.begin(ZERO, false, ZERO_RECORD_LEN);
+        self.span(first_stripe, count, up_to_version);
+    }
+
+    fn span(&mut self, first_stripe: u64, count: u64, up_to_version: u64) {
         self.out.u64(first_stripe);
         self.out.u64(count);
         self.out.u64(up_to_version);
@@ -149,11 +201,12 @@ impl PayloadWriter {
         self.out.finish()
     }
 
-    fn begin(&mut self, kind: u8, len: usize) {
+    fn begin(&mut self, kind: u8, fresh: bool, len: usize) {
         debug_assert!(len <= MAX_PAYLOAD_BYTES - self.len(), "{} and {len} bytes", self.len());
         self.out.reserve(len);
         self.out.u8(kind);
-        self.out.put(&[0; 3]);
+        self.out.u8(u8::from(fresh));
+        self.out.put(&[0; 2]);
         self.out.u32(narrow(len));
     }
 }
@@ -192,6 +245,7 @@ fn next(rest: &mut Bytes) -> Result<Record> {
         DATA => data,
         PARITY => parity,
         OPEN => open,
+        ZERO => zero,
         _ => {
             let what = format!("journal has a record of unknown type {kind}");
             return Err(Error::new(ErrorKind::Unsupported, what).hint("use a newer palisade for this array"));
@@ -219,6 +273,7 @@ fn data(mut record: Bytes) -> Result<Record> {
 fn parity(mut record: Bytes) -> Result<Record> {
     let len = record.len();
     let head = take(&mut record, HEAD_BYTES)?;
+    let fresh = fresh(&head)?;
     let mut fields = body(&head)?;
     let stripe = fields.u64()?;
     let pieces = usize::try_from(fields.u32()?).unwrap_or(usize::MAX);
@@ -232,14 +287,15 @@ fn parity(mut record: Bytes) -> Result<Record> {
     let mut list = Reader::new(&list);
     let pieces = (0..pieces).map(|_| piece(&mut list)).collect::<Result<_>>()?;
     let rows = (0..rows).map(|_| row(&mut record)).collect::<Result<_>>()?;
-    Ok(Record::Parity(ParityRecord { stripe, pieces, rows }))
+    Ok(Record::Parity(ParityRecord { stripe, fresh, pieces, rows }))
 }
 
-fn piece(list: &mut Reader<'_>) -> Result<(u64, u64)> {
-    let (block, version) = (list.u64()?, list.u64()?);
+fn piece(list: &mut Reader<'_>) -> Result<Piece> {
+    let (block, version, crc) = (list.u64()?, list.u64()?, list.u32()?);
+    list.skip(4)?;
     check_range(block, 1)?;
     check_version(version)?;
-    Ok((block, version))
+    Ok(Piece { block, version, crc })
 }
 
 fn row(rest: &mut Bytes) -> Result<ParityRow> {
@@ -250,14 +306,47 @@ fn row(rest: &mut Bytes) -> Result<ParityRow> {
     Ok(ParityRow { shard, row_block: fields.u32()?, bytes: take(rest, BLOCK)? })
 }
 
-fn open(record: Bytes) -> Result<Record> {
-    if record.len() != OPEN_RECORD_LEN {
-        return Err(corrupt(format!("an open record of {} bytes", record.len())));
+fn open(mut record: Bytes) -> Result<Record> {
+    let head = take(&mut record, SPAN_BYTES)?;
+    let (first_stripe, count, up_to_version) = span(&head)?;
+    // How many each stripe has is for whoever knows the shape.
+    let crcs = record.len() / CRC_BYTES;
+    if !record.len().is_multiple_of(CRC_BYTES) || !are_of(crcs, count) {
+        return Err(corrupt(format!("{} bytes of checksums of {count} stripes", record.len())));
     }
-    let mut fields = body(&record)?;
+    let mut list = Reader::new(&record);
+    let crcs = (0..crcs).map(|_| list.u32()).collect::<Result<_>>()?;
+    Ok(Record::Open { first_stripe, count, up_to_version, fresh: fresh(&head)?, crcs })
+}
+
+fn zero(record: Bytes) -> Result<Record> {
+    if record.len() != ZERO_RECORD_LEN {
+        return Err(corrupt(format!("a zero record of {} bytes", record.len())));
+    }
+    let (first_stripe, count, up_to_version) = span(&record)?;
+    Ok(Record::Zero { first_stripe, count, up_to_version })
+}
+
+/// Stripes, and a version.
+fn span(record: &Bytes) -> Result<(u64, u64, u64)> {
+    let mut fields = body(record)?;
     let (first_stripe, count, up_to_version) = (fields.u64()?, fields.u64()?, fields.u64()?);
     check_range(first_stripe, count)?;
-    Ok(Record::Open { first_stripe, count, up_to_version })
+    Ok((first_stripe, count, up_to_version))
+}
+
+/// Whether so many checksums can be those of `count` stripes: as many of each, at least one.
+fn are_of(crcs: usize, count: u64) -> bool {
+    crcs > 0 && (crcs as u64).is_multiple_of(count)
+}
+
+/// The byte behind the type.
+fn fresh(record: &Bytes) -> Result<bool> {
+    match record.get(1) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        other => Err(corrupt(format!("flag fresh is {other:?}"))),
+    }
 }
 
 /// The fields behind type and length.
