@@ -22,7 +22,11 @@ pub mod format;
 
 pub mod member;
 
+pub mod integrity;
+
 pub mod journal;
+
+pub mod epoch;
 
 pub mod stripe;
 

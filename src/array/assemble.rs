@@ -6,9 +6,9 @@ use super::ledger::{self, Identity};
 use super::transition::{self as go, Change};
 use super::{AssembleOptions, Candidate, MemberState};
 use crate::env::join_all;
+use crate::epoch::{self, EpochMap};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Entry, Features, MAX_PREVIOUS, Membership, Role, Superblock};
-use crate::journal;
+use crate::format::{Entry, MAX_PREVIOUS, Membership, Role, Superblock};
 use crate::member::Member;
 use crate::stripe::RebuiltMap;
 use crate::units::{ArrayId, Lineage, MemberId, StripeIndex};
@@ -39,8 +39,13 @@ pub(super) async fn assemble(
             .array(&newest.name)
             .hint("use a newer palisade"));
     }
-    let mut identity = Identity::of(&newest);
-    let journaled = identity.features.has_journal();
+    let identity = Identity::of(&newest);
+    if !identity.features.has_journal() || !identity.features.has_checksums() {
+        let what = "the array was made by a development build that had no journal or no checksums";
+        return Err(Error::new(ErrorKind::Unsupported, what)
+            .array(&newest.name)
+            .hint("copy its data off with the build that made it, and create it anew"));
+    }
     let was_clean = newest.membership.clean;
     let mut state = State {
         membership: newest.membership.clone(),
@@ -50,25 +55,19 @@ pub(super) async fn assemble(
     };
     for ((candidate, standing), (_, read)) in candidates.into_iter().zip(&standings).zip(&found) {
         if let Ok(superblock) = read {
-            take(&mut state, &options, &identity, candidate, superblock.member, standing, was_clean);
+            take(&mut state, &options, &identity, candidate, superblock.member, standing);
         }
     }
     let refused = reasons(&found, &standings);
     let missing = missing(&state.membership, &identity, &state.known);
     check_enough(&identity, &state.membership, &missing, &refused)?;
-    let degraded = !missing.is_empty() || !go::lost(&state.membership, &identity.shape).is_empty();
-    if !was_clean && degraded && !journaled && !options.force {
-        return Err(unclean_and_degraded(&identity));
-    }
-    if !journaled {
-        begin_journal(&mut identity, &state.known).await?;
-    }
     for (path, why) in &refused {
         options
             .observer
             .event(crate::observe::Event::DeviceRefused { path: path.clone(), reason: why.clone() });
     }
-    let coordinator = Coordinator::new(options, identity, state);
+    let epochs = load_epochs(&identity, &state).await;
+    let coordinator = Coordinator::new(options, identity, epochs, state);
     let proof = coordinator.begin().await;
     // The last change may have been cut short, or be in caches only. Were the count raised before
     // that is durable everywhere, and this cut short too, some would be two behind whoever has it,
@@ -77,9 +76,6 @@ pub(super) async fn assemble(
     if !missing.is_empty() {
         let lineage = Lineage::from_random(coordinator.options.env.random_id());
         coordinator.edit_unrecorded(&proof, |m| m.start_new_lineage(lineage));
-    }
-    if !was_clean && !journaled {
-        coordinator.edit_unrecorded(&proof, |m| m.resync_from = Some(StripeIndex(0)));
     }
     let changes: Vec<Change> = missing.iter().map(|id| Change::Lose(*id)).collect();
     coordinator.commit(&proof, &changes).await?;
@@ -95,14 +91,13 @@ impl Membership {
     }
 }
 
-/// Gives an array of a build that had no journal an empty one.
-async fn begin_journal(identity: &mut Identity, known: &HashMap<MemberId, Known>) -> Result<()> {
-    for member in known.values().filter_map(|k| k.member.as_ref()) {
-        journal::format(member, identity.array, identity.journal()).await?;
-        member.flush().await?;
-    }
-    identity.features.incompat |= Features::JOURNAL;
-    Ok(())
+/// The epoch map of the members in sync that are here.
+async fn load_epochs(identity: &Identity, state: &State) -> EpochMap {
+    let m = &state.membership;
+    let in_sync = identity.shape.slots().filter_map(|s| go::in_sync(m, s));
+    let members: Vec<Arc<Member>> =
+        in_sync.filter_map(|id| state.known.get(&id)?.member.clone()).collect();
+    epoch::load(identity.array, identity.stripes(), identity.areas.epoch_offset, &members, m.epoch).await
 }
 
 fn take(
@@ -112,7 +107,6 @@ fn take(
     candidate: Candidate,
     id: MemberId,
     standing: &Standing,
-    was_clean: bool,
 ) {
     match standing {
         Standing::Refused(_) => {}
@@ -122,8 +116,7 @@ fn take(
         }
         Standing::Current { role, fresh } => {
             let entry = state.membership.entry(id);
-            // After an unclean stop a replacement may lack the last writes: it begins anew.
-            let believed = entry.filter(|_| *fresh && was_clean);
+            let believed = entry.filter(|_| *fresh);
             let rebuilt = matches!(role, Role::Rebuilding(_)).then(|| rebuilt(believed, identity.stripes()));
             let member = Member::new(
                 options.env.clone(),
@@ -186,13 +179,4 @@ fn reasons(found: &[(String, Result<Superblock>)], standings: &[Standing]) -> Ve
         Standing::Refused(why) => Some((path.clone(), why.clone())),
     };
     found.iter().zip(standings).filter_map(reason).collect()
-}
-
-fn unclean_and_degraded(identity: &Identity) -> Error {
-    let what = "the array was not stopped in order, has no journal yet, and is degraded: blocks of the lost members in \
-                stripes that were being written at that moment may be wrong, and nothing can tell which";
-    Error::new(ErrorKind::Failed, what).array(&identity.name).hint(format!(
-        "bring back the missing member and start again; or accept the risk with `palisade start {} --force`",
-        identity.name
-    ))
 }

@@ -9,6 +9,7 @@
 use super::ledger::{self, Identity};
 use super::transition::{self as go, Change};
 use super::{AssembleOptions, MemberState};
+use crate::epoch::EpochMap;
 use crate::env::{LocalFuture, join_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Membership, Role};
@@ -59,6 +60,7 @@ impl State {
 pub(super) struct Coordinator {
     pub options: AssembleOptions,
     pub identity: Identity,
+    pub epochs: Arc<EpochMap>,
     state: Mutex<State>,
     roster: RosterCell,
     changing: AsyncMutex<()>,
@@ -68,10 +70,11 @@ pub(super) struct Coordinator {
 pub(super) type Changing<'a> = AsyncGuard<'a, ()>;
 
 impl Coordinator {
-    pub fn new(options: AssembleOptions, identity: Identity, state: State) -> Self {
+    pub fn new(options: AssembleOptions, identity: Identity, epochs: EpochMap, state: State) -> Self {
         let this = Self {
             options,
             identity,
+            epochs: Arc::new(epochs),
             state: Mutex::new(state),
             roster: RosterCell::default(),
             changing: AsyncMutex::new(()),
@@ -115,7 +118,7 @@ impl Coordinator {
 
     /// Makes changes durable, then visible. A member that cannot record them is lost.
     pub async fn commit(&self, _proof: &Changing<'_>, changes: &[Change]) -> Result<()> {
-        let mut next = self.membership();
+        let mut next = self.present();
         for change in changes {
             go::apply(&mut next, *change)?;
         }
@@ -129,9 +132,15 @@ impl Coordinator {
         raise_event: bool,
         edit: impl FnOnce(&mut Membership),
     ) -> Result<()> {
-        let mut next = self.membership();
+        let mut next = self.present();
         edit(&mut next);
         self.record(next, raise_event).await
+    }
+
+    /// The membership, with the epoch from which on a member lost now lacks changes.
+    fn present(&self) -> Membership {
+        let durable = self.epochs.durable();
+        Membership { epoch: durable.next(), ..self.membership() }
     }
 
     /// Changes the membership that the next change will record.

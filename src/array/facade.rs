@@ -13,11 +13,12 @@ use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Volume;
 use crate::format::{MAX_RANGES, Role, StripeRange};
+use crate::integrity::Integrity;
 use crate::journal;
 use crate::member::Member;
 use crate::observe::Event;
-use crate::stripe::{Membership as _, Roster, RosterBearers, Stripes, Verdict};
-use crate::units::{ArrayId, MemberId, Slot, StripeIndex, format_size};
+use crate::stripe::{Membership as _, Parts, Roster, RosterBearers, Stripes, Verdict};
+use crate::units::{ArrayId, MemberId, Slot, format_size};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,8 +83,7 @@ impl Array {
 
     /// What it says about itself; exports are left empty.
     pub fn report(&self) -> Report {
-        let clean = self.stripes.resync_from().is_none();
-        view::report(&self.coordinator, self.switch.task_report(), clean)
+        view::report(&self.coordinator, self.switch.task_report(), self.stripes.is_settled())
     }
 
     /// Paths of everything attached: what the configuration file must list.
@@ -204,6 +204,7 @@ impl Array {
         go::apply(&mut membership, change(id))?;
         let write_count = self.coordinator.state().write_count;
         let superblock = identity.superblock(id, member.size_bytes(), &membership, write_count);
+        ledger::clear(&member, identity).await.map_err(|e| self.named_error(e))?;
         ledger::format(&member, &superblock).await.map_err(|e| self.named_error(e))?;
         self.coordinator.introduce(member);
         let done = self.coordinator.commit(&proof, &[change(id)]).await;
@@ -313,6 +314,8 @@ impl Array {
 
     /// Records how far replacements are filled, durably, so that a restart goes on from there.
     pub async fn save_progress(&self) -> Result<()> {
+        // What is recorded as filled has its checksums there too.
+        self.stripes.write_tables().await?;
         let proof = self.coordinator.begin().await;
         let targets: Vec<(MemberId, Arc<Member>, Vec<StripeRange>)> = {
             let roster = self.roster();
@@ -346,7 +349,7 @@ impl Array {
     pub async fn complete(&self, slot: Slot) -> Result<()> {
         let of_slot = |roster: Arc<Roster>| roster.slots.get(slot.index()).and_then(|s| s.target.clone());
         let Some(target) = of_slot(self.roster()) else { return Ok(()) };
-        self.stripes.settle_onto(target.member.id()).await?;
+        self.stripes.settle_onto(&target.member).await?;
         let proof = self.coordinator.begin().await;
         if of_slot(self.roster()).is_none_or(|now| now.member.id() != target.member.id()) {
             return Ok(());
@@ -359,13 +362,6 @@ impl Array {
         let path = target.member.path().to_owned();
         self.coordinator.tell(Event::RebuildFinished { slot, path });
         Ok(())
-    }
-
-    /// Records from which stripe on parity is still to be recomputed; `None` when all matches.
-    pub async fn save_resync(&self, from: Option<StripeIndex>) -> Result<()> {
-        let proof = self.coordinator.begin().await;
-        self.coordinator.flush_all(&proof).await?;
-        self.coordinator.commit_with(&proof, false, |m| m.resync_from = from).await
     }
 }
 
@@ -386,12 +382,21 @@ async fn recover(env: &Env, coordinator: &Arc<Coordinator>) -> Result<Arc<Stripe
     let members: Vec<(usize, Arc<Member>)> = in_sync.collect();
     let named = |e: Error| e.array(&identity.name);
     let recovered = journal::recover(spec, &members).await.map_err(named)?;
-    let resync_from = coordinator.membership().resync_from;
-    let staging_bytes = coordinator.options.staging_bytes;
-    let stripes =
-        Stripes::new(env.clone(), identity.shape, membership, recovered.journal, staging_bytes, resync_from)?;
-    let stripes = Arc::new(stripes);
-    stripes.redo(recovered.replayed, recovered.frames).await.map_err(named)?;
+    let integrity = Integrity::new(
+        identity.areas.checksum_offset,
+        identity.shape.width(),
+        coordinator.options.checksum_cache_bytes,
+    );
+    let stripes = Arc::new(Stripes::new(Parts {
+        env: env.clone(),
+        shape: identity.shape,
+        membership,
+        journal: recovered.journal,
+        integrity,
+        epochs: Arc::clone(&coordinator.epochs),
+        staging_bytes: coordinator.options.staging_bytes,
+    })?);
+    stripes.redo(recovered.replayed, recovered.hold).await.map_err(named)?;
     stripes.start_destager();
     Ok(stripes)
 }

@@ -108,6 +108,11 @@ pub(super) async fn verify(member: &Member, superblock: &Superblock) -> Result<b
     Ok(found[..] == expected[..])
 }
 
+/// Forgets what an earlier life left in the epoch map: the map of this array must be the only one.
+pub(super) async fn clear(member: &Member, identity: &Identity) -> Result<()> {
+    member.zero(identity.areas.epoch_offset, identity.areas.epoch_len, true).await
+}
+
 /// Makes a member of a device: clears the marks other formats left at its ends (boot sectors,
 /// file systems, RAID and volume managers) and writes all copies of the superblock.
 pub(super) async fn format(member: &Member, superblock: &Superblock) -> Result<()> {

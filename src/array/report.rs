@@ -127,8 +127,7 @@ pub struct Report {
     pub uuid: ArrayId,
     /// Redundancy left.
     pub state: ArrayState,
-    /// Parity is known to match data: false from the first write after an unclean stop until
-    /// resynchronised.
+    /// Everything answered is home durably: a crash now would leave nothing to replay.
     pub clean: bool,
     /// k.
     pub data: u8,

@@ -45,10 +45,12 @@ pub struct AssembleOptions {
     pub member_deadline: Duration,
     /// How often members are looked after (deleted, shrunk, returned?).
     pub probe_interval: Duration,
-    /// Ceiling of rebuild and resync, in bytes per second of one member.
+    /// Ceiling of rebuilds, in bytes per second of one member.
     pub max_rebuild_rate: Option<u64>,
     /// Most bytes of answered writes held in memory until they are home.
     pub staging_bytes: u64,
+    /// About so much of the members' checksum tables is held in memory, in bytes.
+    pub checksum_cache_bytes: u64,
     /// Start although data may be lost: unclean and degraded at once, and without a journal.
     pub force: bool,
 }

@@ -37,8 +37,8 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
     match change {
         Change::Lose(id) => match role(m, id) {
             Some(Role::InSync(slot)) => {
-                let at = m.event_count.next();
-                set(m, id, Role::Faulty(slot), at);
+                let (lost_at, lost_epoch) = (m.event_count.next(), m.epoch);
+                set(m, Entry { lost_at, lost_epoch, ..entry(id, Role::Faulty(slot)) });
                 Ok(())
             }
             Some(Role::Rebuilding(_) | Role::Spare) => drop_entry(m, id),
@@ -57,7 +57,7 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
                 Error::new(ErrorKind::InvalidInput, "no replacement is being filled").slot(slot)
             })?;
             m.entries.retain(|e| e.member == id || owner(e) != Some(slot));
-            set(m, id, Role::InSync(slot), EventCount(0));
+            set(m, entry(id, Role::InSync(slot)));
             Ok(())
         }
         Change::Attach(id) => {
@@ -115,9 +115,9 @@ fn entry(member: MemberId, role: Role) -> Entry {
     Entry { member, role, rebuilt: Vec::new(), lost_at: EventCount(0), lost_epoch: Epoch(0) }
 }
 
-fn set(m: &mut Membership, id: MemberId, role: Role, lost_at: EventCount) {
-    for e in m.entries.iter_mut().filter(|e| e.member == id) {
-        *e = Entry { lost_at, ..entry(id, role) };
+fn set(m: &mut Membership, entry: Entry) {
+    for e in m.entries.iter_mut().filter(|e| e.member == entry.member) {
+        e.clone_from(&entry);
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn report(coordinator: &Coordinator, task: Option<TaskReport>, clean:
     let members = members(&state, identity.shape.slots());
     let required = identity.areas.required_bytes();
     let array_state = array_state(&state, coordinator);
-    let problems = problems(&state, coordinator, array_state, clean, task.is_some());
+    let problems = problems(&state, coordinator, array_state, task.is_some());
     Report {
         name: identity.name.clone(),
         uuid: identity.array,
@@ -118,7 +118,6 @@ fn problems(
     state: &State,
     coordinator: &Coordinator,
     array: ArrayState,
-    clean: bool,
     working: bool,
 ) -> Vec<Problem> {
     let name = &coordinator.identity.name;
@@ -151,14 +150,6 @@ fn problems(
         problems.push(Problem {
             what: "The array is degraded and is being rebuilt.".to_owned(),
             action: Some(format!("wait: palisade status {name} --watch")),
-        });
-    }
-    if !clean {
-        problems.push(Problem {
-            what: "Parity is recomputed: the array was made on members whose content was not known, or was \
-                   not stopped in order before it had a journal."
-                .to_owned(),
-            action: lost.is_empty().then(|| format!("wait: palisade status {name} --watch")),
         });
     }
     problems

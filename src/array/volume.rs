@@ -182,7 +182,7 @@ impl Volume for ArrayVolume {
             self.check(offset_bytes, len_bytes)?;
             match len_bytes {
                 0 => Ok(Vec::new()),
-                _ => Ok(self.stripes.status(offset_bytes, len_bytes).await),
+                _ => Ok(self.stripes.status(offset_bytes, len_bytes)),
             }
         })
     }

@@ -87,12 +87,14 @@ pub struct Config {
     pub member_deadline_ms: u64,
     /// How often members are looked after.
     pub probe_interval_ms: u64,
-    /// Ceiling of rebuild and resync, bytes per second of one member; 0 is none.
+    /// Ceiling of rebuilds, bytes per second of one member; 0 is none.
     pub max_rebuild_rate: u64,
     /// Most bytes of requests under way at once.
     pub inflight_bytes: u64,
     /// Most bytes of answered writes held in memory until they are home.
     pub staging_bytes: u64,
+    /// About so many bytes of the members' checksum tables are held in memory.
+    pub checksum_cache_bytes: u64,
     /// Most bytes of free buffers kept.
     pub buffer_bytes: u64,
     /// Most NBD connections at once.
@@ -119,6 +121,7 @@ struct RawConfig {
     inflight: Option<u64>,
     #[serde(default, deserialize_with = "size")]
     staging: Option<u64>,
+    checksum_cache: Option<u64>,
     #[serde(default, deserialize_with = "size")]
     buffers: Option<u64>,
     max_connections: Option<u64>,
@@ -154,6 +157,7 @@ impl Config {
             max_rebuild_rate: 0,
             inflight_bytes: 64 << 20,
             staging_bytes: 64 << 20,
+            checksum_cache_bytes: 32 << 20,
             buffer_bytes: 64 << 20,
             max_connections: 64,
         }
@@ -253,6 +257,12 @@ impl RawConfig {
             max_rebuild_rate: self.max_rebuild_rate.unwrap_or(defaults.max_rebuild_rate),
             inflight_bytes: bytes("inflight", self.inflight, 1 << 20..=1 << 40, defaults.inflight_bytes)?,
             staging_bytes: bytes("staging", self.staging, 1 << 20..=1 << 40, defaults.staging_bytes)?,
+            checksum_cache_bytes: bytes(
+                "checksum_cache",
+                self.checksum_cache,
+                1 << 20..=1 << 40,
+                defaults.checksum_cache_bytes,
+            )?,
             buffer_bytes: bytes("buffers", self.buffers, 0..=1 << 40, defaults.buffer_bytes)?,
             max_connections: count(
                 "max_connections",

@@ -102,9 +102,10 @@ probe_interval_ms = {probe_interval_ms}
 max_rebuild_rate = {rate}
 
 # Most memory for the requests under way of one NBD connection, for small writes that are answered
-# and not yet in their place, and for free buffers kept.
+# and not yet in their place, for the members' checksum tables, and for free buffers kept.
 inflight = {inflight}
 staging = {staging}
+checksum_cache = {checksum_cache}
 buffers = {buffers}
 
 # Most NBD connections at once on each export.
@@ -126,6 +127,7 @@ max_connections = {max_connections}
         rate = quoted(&format_size(config.max_rebuild_rate)),
         inflight = quoted(&format_size(config.inflight_bytes)),
         staging = quoted(&format_size(config.staging_bytes)),
+        checksum_cache = quoted(&format_size(config.checksum_cache_bytes)),
         buffers = quoted(&format_size(config.buffer_bytes)),
     )
 }

@@ -194,6 +194,7 @@ fn assemble(
         member_deadline: Duration::from_millis(config.member_deadline_ms),
         probe_interval: Duration::from_millis(config.probe_interval_ms),
         staging_bytes: config.staging_bytes,
+        checksum_cache_bytes: config.checksum_cache_bytes,
         max_rebuild_rate: Some(config.max_rebuild_rate).filter(|rate| *rate > 0),
         force: run.force,
     };

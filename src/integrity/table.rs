@@ -65,8 +65,20 @@ impl Table {
         Arc::ptr_eq(&self.member, member)
     }
 
+    /// The entries of `count` blocks from `first` on, if they are in memory.
+    pub fn entries_at_hand(&self, first: u64, count: usize) -> Option<Vec<u32>> {
+        let mut found = Vec::with_capacity(count);
+        let here = |(page, range): (u64, Range<usize>)| {
+            self.with(page, |p| found.extend(p.entries.get(range).into_iter().flatten()))
+        };
+        pieces(first, count).all(here).then_some(found)
+    }
+
     /// The entries of `count` blocks from `first` on.
     pub async fn entries(&self, first: u64, count: usize) -> Result<Vec<u32>> {
+        if let Some(found) = self.entries_at_hand(first, count) {
+            return Ok(found);
+        }
         let mut found = Vec::with_capacity(count);
         for (page, range) in pieces(first, count) {
             while !self.with(page, |p| found.extend(p.entries.get(range.clone()).into_iter().flatten())) {

@@ -17,6 +17,7 @@ use crate::format::{
     ParityRecord, PayloadWriter, Tail, ZERO_RECORD_LEN, data_record_len, open_record_len, parity_record_len,
 };
 use crate::geometry::Shape;
+use crate::integrity::{Pin, Pinned};
 use crate::member::Member;
 use crate::units::{ArrayId, MemberId};
 use futures::channel::oneshot;
@@ -53,11 +54,25 @@ pub struct Ticket {
     written: oneshot::Receiver<Result<()>>,
 }
 
-impl Ticket {
-    /// The frame's number, to release it by.
-    pub fn seq(&self) -> u64 {
-        self.seq
+/// Keeps frames in the ring until it is dropped; the next sync then releases them.
+pub struct Hold {
+    journal: Arc<Journal>,
+    seqs: Vec<u64>,
+}
+
+impl Pin for Hold {
+    fn seq(&self) -> u64 {
+        self.seqs.first().copied().unwrap_or(u64::MAX)
     }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.journal.home(self.seqs.drain(..));
+    }
+}
+
+impl Ticket {
 
     /// Completes when this frame and all before it are on every member that counts (in its
     /// cache: see [`Journal::sync`]). On an error it may be written later all the same.
@@ -123,6 +138,8 @@ pub struct Journal {
 enum Purpose {
     /// Something new: leaves room for what brings it home.
     Data,
+    /// Whole stripes: leaves room for what brings the rest home.
+    Stripes,
     /// Makes room in the end.
     Progress,
 }
@@ -199,7 +216,7 @@ impl Journal {
         fresh: bool,
         crcs: &[u32],
     ) -> Result<Ticket> {
-        self.append(open_record_len(crcs.len()), Purpose::Progress, |state, _| {
+        self.append(open_record_len(crcs.len()), Purpose::Stripes, |state, _| {
             state.open.pins += 1;
             state.open.payload.open(first_stripe, count, up_to_version, fresh, crcs);
         })
@@ -208,11 +225,21 @@ impl Journal {
 
     /// Logs that whole stripes become unallocated, and what is staged of them up to a version void.
     pub async fn zero(self: &Arc<Self>, first_stripe: u64, count: u64, up_to_version: u64) -> Result<Ticket> {
-        self.append(ZERO_RECORD_LEN, Purpose::Progress, |state, _| {
+        self.append(ZERO_RECORD_LEN, Purpose::Stripes, |state, _| {
             state.open.pins += 1;
             state.open.payload.zero(first_stripe, count, up_to_version);
         })
         .await
+    }
+
+    /// Keeps the frame of a record that brings something home. Take it once for each record.
+    pub fn hold(self: &Arc<Self>, ticket: &Ticket) -> Pinned {
+        self.hold_all(vec![ticket.seq])
+    }
+
+    /// Keeps frames found by a replay, in ascending order. Take it once.
+    pub fn hold_all(self: &Arc<Self>, seqs: Vec<u64>) -> Pinned {
+        Arc::new(Hold { journal: Arc::clone(self), seqs })
     }
 
     /// The highest version given out.
@@ -235,6 +262,13 @@ impl Journal {
     pub fn is_pressed(&self) -> bool {
         let state = self.state();
         !state.waiting.is_empty() || state.ring.used() > self.data_share(&state) / 2
+    }
+
+    /// Whether so much of the ring is in use that changed pages of the tables should go home, since
+    /// they may be what keeps it.
+    pub fn wants_space(&self) -> bool {
+        let state = self.state();
+        state.ring.used() > state.ring.len() / 2
     }
 
     /// The part of the ring that data records may fill. The parity that brings a block home takes
@@ -336,7 +370,11 @@ impl Journal {
 fn has_room(state: &State, len: usize, purpose: Purpose, data_share: u64) -> bool {
     let batch = state.open.payload.len();
     let fits = batch == 0 || batch + len <= MAX_BATCH_BYTES;
-    fits && (purpose == Purpose::Progress || state.ring.used() < data_share)
+    fits && match purpose {
+        Purpose::Data => state.ring.used() < data_share,
+        Purpose::Stripes => state.ring.used() < state.ring.len() / 4 * 3,
+        Purpose::Progress => true,
+    }
 }
 
 /// Lets everybody who waits for room look again.

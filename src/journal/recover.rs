@@ -18,6 +18,7 @@ use crate::format::{
     payload_crc, records, shard_crc,
 };
 use crate::geometry::Shape;
+use crate::integrity::Pinned;
 use crate::member::{Member, Persistence};
 use crate::units::{ArrayId, BLOCK_BYTES, MemberId};
 use bytes::Bytes;
@@ -32,8 +33,8 @@ pub struct Recovered {
     pub journal: Arc<Journal>,
     /// What is to be done before the array serves.
     pub replayed: Replayed,
-    /// The frames read: each is held until [`Journal::home`] names it and a sync followed.
-    pub frames: Vec<u64>,
+    /// Keeps the frames read until it is dropped and a sync followed.
+    pub hold: Pinned,
 }
 
 /// What is known of the array whose log is to be read.
@@ -93,7 +94,6 @@ pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Rec
         ring.found(frame.place, frame.len, frame.nonce, staged + 1);
     }
     let journal = Journal::with_ring(spec, ring, newest.generation, replayed.last_version)?;
-    let frames: Vec<u64> = found.iter().map(|f| f.place.seq).collect();
     for frame in &found {
         journal.mend(frame).await?;
     }
@@ -101,7 +101,8 @@ pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Rec
         // Even a frame that all members hold may be in their caches only.
         journal.flush_bearers().await?;
     }
-    Ok(Recovered { journal, replayed, frames })
+    let hold = journal.hold_all(found.iter().map(|f| f.place.seq).collect());
+    Ok(Recovered { journal, replayed, hold })
 }
 
 /// Refuses a record that names what the array does not have.

@@ -3,20 +3,20 @@
 //! Read in order, each record changes what is to be done:
 //!
 //! ```text
-//!   record   staged blocks                  parity to redo             stripes to resync
-//!   Data     + block at its version         -                          -
-//!   Parity   - its pieces at that version   rows replaced, and the     -
-//!                                           pieces' bytes with them
-//!   Open     - versions up to the limit     forgotten for the stripes  + the stripes
-//!   Zero     - versions up to the limit     forgotten for the stripes  -
+//!   record        staged blocks                  the stripe's redo
+//!   Data          + block at its version         -
+//!   Parity        - its pieces at that version   pieces and rows replace what was logged of them
+//!   Parity fresh  - its pieces at that version   begins anew, all zero; then the same
+//!   Open          - versions up to the limit     begins anew, opened; what it was before is kept
+//!   Zero          - versions up to the limit     begins anew, unallocated
 //! ```
 //!
 //! A Parity record names blocks by version. One whose Data record lies before the tail is home
-//! already, durably: only its parity is redone, which does no harm.
+//! already, durably: only its checksum and its parity are redone, which does no harm.
 
-use crate::format::{ParityRow, Piece, Record};
+use crate::format::{ParityRecord, ParityRow, Piece, Record};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// A block that was answered and is not home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +29,58 @@ pub struct StagedBlock {
     pub seq: u64,
 }
 
-/// What to write home in one stripe.
+/// A block of data that was on its way home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piecemeal {
+    /// What the checksum table is to say of it.
+    pub sum: u32,
+    /// 4096 bytes; none if it is home durably.
+    pub bytes: Option<Bytes>,
+}
+
+/// Blocks of a stripe that were on their way home.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Redo {
+pub struct Changes {
     /// Data, by block of the volume.
-    pub data: BTreeMap<u64, Bytes>,
+    pub data: BTreeMap<u64, Piecemeal>,
     /// Parity, by shard and block within the chunk.
     pub parity: BTreeMap<(u8, u32), Bytes>,
+}
+
+/// What a stripe was before the changes that the log knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Start {
+    /// What the members' tables say.
+    #[default]
+    AsItIs,
+    /// It was unallocated, or made so: all zero.
+    Zero,
+    /// It was being written whole.
+    Opened(Box<Opened>),
+}
+
+/// A stripe that was being written whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// What the checksum tables are to say: shard after shard, block after block.
+    pub sums: Vec<u32>,
+    /// What they said before, if that is in the log too.
+    pub before: Option<Vec<u32>>,
+    /// It was all zero before.
+    pub was_zero: bool,
+    /// What was changed before, beyond that.
+    pub changed: Changes,
+}
+
+/// What is to be done in one stripe.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Redo {
+    /// The state to begin with.
+    pub start: Start,
+    /// It ends up unallocated.
+    pub unallocated: bool,
+    /// What to write over it.
+    pub changes: Changes,
 }
 
 /// What is to be done after a crash.
@@ -45,8 +90,6 @@ pub struct Replayed {
     pub staged: BTreeMap<u64, StagedBlock>,
     /// By stripe: what was on its way home.
     pub redo: BTreeMap<u64, Redo>,
-    /// Stripes that were being written whole: their parity may be behind.
-    pub resync: BTreeSet<u64>,
     /// The highest version seen.
     pub last_version: u64,
 }
@@ -78,42 +121,62 @@ impl Replay {
                     self.so_far.staged.insert(block, StagedBlock { version, bytes, seq });
                 }
             }
-            Record::Parity(parity) => {
-                let redo = self.so_far.redo.entry(parity.stripe).or_default();
-                for Piece { block, version, .. } in parity.pieces {
-                    if let Some(bytes) = self.versions.get(&(block, version)) {
-                        redo.data.insert(block, bytes.clone());
-                    }
-                    if self.so_far.staged.get(&block).is_some_and(|s| s.version == version) {
-                        self.so_far.staged.remove(&block);
-                    }
+            Record::Parity(parity) => self.go_home(parity),
+            Record::Open { first_stripe, count, up_to_version, fresh, crcs } => {
+                self.void(first_stripe, count, up_to_version);
+                let per_stripe = crcs.len() / usize::try_from(count).unwrap_or(usize::MAX).max(1);
+                for (stripe, sums) in (first_stripe..).zip(crcs.chunks(per_stripe.max(1))) {
+                    self.open(stripe, sums.to_vec(), fresh);
                 }
-                for ParityRow { shard, row_block, bytes } in parity.rows {
-                    redo.parity.insert((shard, row_block), bytes);
-                }
-            }
-            Record::Open { first_stripe, count, up_to_version, .. } => {
-                self.forget(first_stripe, count, up_to_version);
-                self.so_far.resync.extend(first_stripe..first_stripe.saturating_add(count));
             }
             Record::Zero { first_stripe, count, up_to_version } => {
-                self.forget(first_stripe, count, up_to_version);
+                self.void(first_stripe, count, up_to_version);
+                for stripe in first_stripe..first_stripe.saturating_add(count) {
+                    let redo = Redo { start: Start::Zero, unallocated: true, ..Redo::default() };
+                    self.so_far.redo.insert(stripe, redo);
+                }
             }
         }
     }
 
-    /// Nothing of these stripes is to be redone, or staged up to this version.
-    fn forget(&mut self, first_stripe: u64, count: u64, up_to_version: u64) {
-        self.saw(up_to_version);
-        for stripe in first_stripe..first_stripe.saturating_add(count) {
-            self.so_far.redo.remove(&stripe);
-            let blocks = stripe.saturating_mul(self.stripe_blocks);
-            let blocks = blocks..blocks.saturating_add(self.stripe_blocks);
-            let staged = self.so_far.staged.range(blocks);
-            let old: Vec<u64> = staged.filter(|(_, s)| s.version <= up_to_version).map(|(b, _)| *b).collect();
-            for block in old {
+    fn go_home(&mut self, parity: ParityRecord) {
+        let redo = self.so_far.redo.entry(parity.stripe).or_default();
+        if parity.fresh {
+            *redo = Redo { start: Start::Zero, ..Redo::default() };
+        }
+        for Piece { block, version, crc } in parity.pieces {
+            let bytes = self.versions.get(&(block, version)).cloned();
+            redo.changes.data.insert(block, Piecemeal { sum: crc, bytes });
+            if self.so_far.staged.get(&block).is_some_and(|s| s.version == version) {
                 self.so_far.staged.remove(&block);
             }
+        }
+        for ParityRow { shard, row_block, bytes } in parity.rows {
+            redo.changes.parity.insert((shard, row_block), bytes);
+        }
+    }
+
+    fn open(&mut self, stripe: u64, sums: Vec<u32>, fresh: bool) {
+        let old = self.so_far.redo.remove(&stripe).unwrap_or_default();
+        let (before, was_zero) = match old.start {
+            Start::AsItIs => (None, fresh),
+            Start::Zero => (None, true),
+            Start::Opened(opened) => (Some(opened.sums), fresh),
+        };
+        let opened = Opened { sums, before, was_zero, changed: old.changes };
+        let redo = Redo { start: Start::Opened(Box::new(opened)), ..Redo::default() };
+        self.so_far.redo.insert(stripe, redo);
+    }
+
+    /// Nothing is staged of these stripes up to this version.
+    fn void(&mut self, first_stripe: u64, count: u64, up_to_version: u64) {
+        self.saw(up_to_version);
+        let block = |stripe: u64| stripe.saturating_mul(self.stripe_blocks);
+        let blocks = block(first_stripe)..block(first_stripe.saturating_add(count));
+        let staged = self.so_far.staged.range(blocks);
+        let old: Vec<u64> = staged.filter(|(_, s)| s.version <= up_to_version).map(|(b, _)| *b).collect();
+        for block in old {
+            self.so_far.staged.remove(&block);
         }
     }
 
@@ -130,20 +193,29 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::ParityRecord;
 
     fn data(version: u64, block: u64, fill: u8) -> Record {
         Record::Data { version, block, bytes: Bytes::from(vec![fill; 4096]) }
     }
 
     fn parity(stripe: u64, pieces: &[(u64, u64)], fill: u8) -> Record {
-        let rows = vec![ParityRow { shard: 4, row_block: 0, bytes: Bytes::from(vec![fill; 4096]) }];
-        let pieces = pieces.iter().map(|(block, version)| Piece { block: *block, version: *version, crc: 0 });
-        Record::Parity(ParityRecord { stripe, fresh: false, pieces: pieces.collect(), rows })
+        parity_of(stripe, pieces, fill, false)
     }
 
-    fn open(first_stripe: u64, count: u64, up_to_version: u64) -> Record {
-        Record::Open { first_stripe, count, up_to_version, fresh: false, crcs: Vec::new() }
+    fn parity_of(stripe: u64, pieces: &[(u64, u64)], fill: u8, fresh: bool) -> Record {
+        let rows = vec![ParityRow { shard: 4, row_block: 0, bytes: Bytes::from(vec![fill; 4096]) }];
+        let piece = |(block, version): &(u64, u64)| Piece {
+            block: *block,
+            version: *version,
+            crc: u32::try_from(*version).unwrap() + 100,
+        };
+        Record::Parity(ParityRecord { stripe, fresh, pieces: pieces.iter().map(piece).collect(), rows })
+    }
+
+    /// Stripes have two sums each, `sum` and one more.
+    fn open(first_stripe: u64, count: u64, up_to_version: u64, sum: u32) -> Record {
+        let crcs = (0..count).flat_map(|_| [sum, sum + 1]).collect();
+        Record::Open { first_stripe, count, up_to_version, fresh: false, crcs }
     }
 
     fn zero(first_stripe: u64, count: u64, up_to_version: u64) -> Record {
@@ -163,49 +235,92 @@ mod tests {
         r.staged.iter().map(|(b, s)| (*b, s.version)).collect()
     }
 
+    /// First byte and sum of a block that goes home.
+    fn home(r: &Replayed, block: u64) -> (Option<u8>, u32) {
+        let piece = &r.redo[&(block / 8)].changes.data[&block];
+        (piece.bytes.as_ref().map(|b| b[0]), piece.sum)
+    }
+
+    fn row(r: &Replayed, stripe: u64) -> Option<u8> {
+        r.redo[&stripe].changes.parity.get(&(4, 0)).map(|b| b[0])
+    }
+
     #[test]
-    fn every_row_of_the_table() {
-        // Data: the newest version is staged.
+    fn data_is_staged_at_its_newest_version() {
         let r = replay(vec![data(1, 8, 0xA1), data(2, 8, 0xA2), data(3, 9, 0xA3)]);
         assert_eq!(staged(&r), [(8, 2), (9, 3)]);
-        assert_eq!((r.redo.len(), r.resync.len(), r.last_version), (0, 0, 3));
+        assert_eq!((r.redo.len(), r.last_version), (0, 3));
+    }
 
-        // Parity: what goes home is redone and staged no more.
+    #[test]
+    fn what_goes_home_is_redone_and_staged_no_more() {
         let r = replay(vec![data(1, 8, 0xA1), data(2, 9, 0xA2), parity(1, &[(8, 1)], 0xB0)]);
         assert_eq!(staged(&r), [(9, 2)]);
-        assert_eq!(r.redo[&1].data[&8][0], 0xA1);
-        assert_eq!(r.redo[&1].parity[&(4, 0)][0], 0xB0);
+        assert_eq!((home(&r, 8), row(&r, 1)), ((Some(0xA1), 101), Some(0xB0)));
+        assert_eq!(r.redo[&1].start, Start::AsItIs);
 
         // A block written again while it was going home stays staged at its newer version.
         let r = replay(vec![data(1, 8, 0xA1), data(2, 8, 0xA2), parity(1, &[(8, 1)], 0xB0)]);
         assert_eq!(staged(&r), [(8, 2)]);
-        assert_eq!(r.redo[&1].data[&8][0], 0xA1, "home gets what the parity was made for");
+        assert_eq!(home(&r, 8), (Some(0xA1), 101), "home gets what the parity was made for");
 
         // Parity again: the later rows and bytes count.
         let again = vec![data(1, 8, 1), parity(1, &[(8, 1)], 2), data(2, 8, 3), parity(1, &[(8, 2)], 4)];
         let r = replay(again);
-        assert_eq!((r.redo[&1].data[&8][0], r.redo[&1].parity[&(4, 0)][0]), (3, 4));
+        assert_eq!((home(&r, 8), row(&r, 1)), ((Some(3), 102), Some(4)));
 
-        // Parity of a version from before the tail: parity alone.
+        // Parity of a version from before the tail: checksum and parity alone.
         let r = replay(vec![parity(1, &[(8, 1)], 0xB0)]);
-        assert_eq!((r.redo[&1].data.len(), r.redo[&1].parity.len()), (0, 1));
+        assert_eq!((home(&r, 8), row(&r, 1)), ((None, 101), Some(0xB0)));
+    }
 
-        // Open: earlier versions and redo of these stripes are void, later versions are not.
-        let records =
-            vec![data(1, 8, 1), parity(1, &[(8, 1)], 2), data(2, 9, 3), open(1, 2, 1), data(3, 16, 4)];
-        let r = replay(records);
+    #[test]
+    fn a_fresh_stripe_begins_with_zeroes_whatever_came_before() {
+        let before = vec![data(1, 8, 1), parity(1, &[(8, 1)], 2), zero(1, 1, 1)];
+        let after = [data(2, 9, 3), parity_of(1, &[(9, 2)], 4, true)];
+        let r = replay(before.into_iter().chain(after).collect());
+        let redo = &r.redo[&1];
+        assert_eq!((&redo.start, redo.unallocated, redo.changes.data.len()), (&Start::Zero, false, 1));
+        assert_eq!((home(&r, 9), row(&r, 1)), ((Some(3), 102), Some(4)));
+    }
+
+    #[test]
+    fn an_opened_stripe_voids_what_was_staged_and_remembers_what_it_was() {
+        let first = vec![data(1, 8, 1), parity(1, &[(8, 1)], 2), data(2, 9, 3), open(1, 2, 1, 50)];
+        let r = replay(first.into_iter().chain([data(3, 16, 4)]).collect());
         assert_eq!(staged(&r), [(9, 2), (16, 3)]);
-        assert_eq!((r.redo.len(), r.resync.iter().copied().collect::<Vec<_>>()), (0, vec![1, 2]));
+        let opened = |r: &Replayed, stripe| match &r.redo[&stripe].start {
+            Start::Opened(opened) => (**opened).clone(),
+            other => panic!("{other:?}"),
+        };
+        let one = opened(&r, 1);
+        assert_eq!((one.sums, one.before, one.was_zero), (vec![50, 51], None, false));
+        assert_eq!(one.changed.data[&8].sum, 101);
+        assert_eq!(r.redo[&1].changes, Changes::default());
+        assert_eq!(opened(&r, 2).changed, Changes::default());
 
-        // Zero: the same, and nothing to resync.
+        // Opened again: what it was is what the first opening said.
+        let r = replay(vec![open(1, 1, 0, 50), data(1, 8, 1), parity(1, &[(8, 1)], 2), open(1, 1, 1, 60)]);
+        let again = opened(&r, 1);
+        assert_eq!((again.sums, again.before), (vec![60, 61], Some(vec![50, 51])));
+        assert_eq!(again.changed.data[&8].sum, 101);
+
+        // After zeroing it was zero.
+        let r = replay(vec![zero(1, 1, 0), open(1, 1, 0, 50)]);
+        assert!(opened(&r, 1).was_zero && !r.redo[&1].unallocated);
+
+        // Parity after Open is redone over it.
+        let r = replay(vec![open(1, 1, 0, 50), data(1, 8, 1), parity(1, &[(8, 1)], 2)]);
+        assert_eq!((opened(&r, 1).sums, home(&r, 8)), (vec![50, 51], (Some(1), 101)));
+    }
+
+    #[test]
+    fn a_zeroed_stripe_is_unallocated_and_nothing_older_is_staged() {
         let records =
-            vec![data(1, 8, 1), parity(1, &[(8, 1)], 2), data(2, 9, 3), zero(1, 2, 1), data(3, 16, 4)];
+            vec![data(1, 8, 1), parity(1, &[(8, 1)], 2), data(2, 9, 3), zero(1, 2, 2), data(3, 16, 4)];
         let r = replay(records);
-        assert_eq!(staged(&r), [(9, 2), (16, 3)]);
-        assert_eq!((r.redo.len(), r.resync.len(), r.last_version), (0, 0, 3));
-
-        // Parity after Open is redone.
-        let r = replay(vec![open(1, 1, 0), data(1, 8, 1), parity(1, &[(8, 1)], 2)]);
-        assert_eq!((r.redo.len(), r.resync.len()), (1, 1));
+        assert_eq!(staged(&r), [(16, 3)]);
+        assert!(r.redo[&1].unallocated && r.redo[&2].unallocated);
+        assert_eq!(r.redo[&1].changes, Changes::default());
     }
 }

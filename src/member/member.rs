@@ -20,6 +20,7 @@ pub struct Member {
     data_offset: u64,
     read_errors: AtomicU64,
     write_errors: AtomicU64,
+    mismatches: AtomicU64,
     doubted: AtomicBool,
 }
 
@@ -44,6 +45,7 @@ impl Member {
             data_offset,
             read_errors: zero(),
             write_errors: zero(),
+            mismatches: zero(),
             doubted,
         }
     }
@@ -71,6 +73,16 @@ impl Member {
     /// Failed reads and failed writes (flushes and punches among them) so far.
     pub fn errors(&self) -> (u64, u64) {
         (self.read_errors.load(Ordering::Relaxed), self.write_errors.load(Ordering::Relaxed))
+    }
+
+    /// Blocks that were read and were not what had been written, so far.
+    pub fn mismatches(&self) -> u64 {
+        self.mismatches.load(Ordering::Relaxed)
+    }
+
+    /// So many more were found.
+    pub fn mismatched(&self, blocks: u64) {
+        self.mismatches.fetch_add(blocks, Ordering::Relaxed);
     }
 
     /// Reads `len` bytes at `offset`.

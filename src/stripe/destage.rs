@@ -16,16 +16,17 @@
 //! written before the stripe is used again; after a crash the journal has it.
 
 use super::engine::{Store, Stripes, part};
-use super::gather::Want;
+use super::gather::{Care, Want};
 use super::lock::Mode;
 use super::plan::{Plan, Question, choose};
 use super::roster::Roster;
 use super::rows::{Segment, segments};
-use super::torn::Shreds;
+use super::torn::{Load, Shreds};
 use crate::codec::xor_into;
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ParityRecord, ParityRow, Piece};
+use crate::integrity::{Pinned, sum};
 use crate::journal::StagedBlock;
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
@@ -41,6 +42,8 @@ struct Parcel {
     staged: Vec<(u64, StagedBlock)>,
     /// Shard, first byte of the rows in the chunk, new parity.
     parity: Shreds,
+    /// Nothing of the stripe was written before.
+    fresh: bool,
 }
 
 impl Stripes {
@@ -73,23 +76,17 @@ impl Stripes {
             return outcome;
         }
         let mut tickets = Vec::with_capacity(packed.len());
+        let mut pins = Vec::with_capacity(packed.len());
         for parcel in &packed {
-            tickets.push(self.journal.parity(&self.record(parcel)).await?);
+            let ticket = self.journal.parity(&self.record(parcel)).await?;
+            pins.push(self.journal.hold(&ticket));
+            tickets.push(ticket.written());
         }
-        let seqs: Vec<u64> = tickets.iter().map(|t| t.seq()).collect();
-        let logged: Result<()> =
-            match join_all(tickets.into_iter().map(|t| t.written())).await.into_iter().collect() {
-                Ok(()) => self.flush().await,
-                Err(e) => Err(e),
-            };
-        if let Err(e) = logged {
-            // Nothing at home was touched: what was logged is needed by nobody.
-            self.journal.home(seqs);
-            return Err(e);
-        }
-        let home = join_all(packed.into_iter().map(|parcel| self.deliver(parcel))).await;
-        self.journal.home(seqs);
-        home.into_iter().collect::<Result<Vec<()>>>().map(drop).and(outcome)
+        join_all(tickets).await.into_iter().collect::<Result<()>>()?;
+        // On an error nothing at home was touched: what was logged is needed by nobody.
+        self.flush().await?;
+        let home = packed.into_iter().zip(pins).map(|(parcel, pin)| self.deliver(parcel, pin));
+        join_all(home).await.into_iter().collect::<Result<()>>().and(outcome)
     }
 
     /// Computes the new parity of a stripe's staged blocks; `None` if there are none.
@@ -105,7 +102,8 @@ impl Stripes {
             async move { self.parity_of(stripe, &segment, &new).await }
         });
         let parts: Vec<Shreds> = join_all(parts).await.into_iter().collect::<Result<_>>()?;
-        Ok(Some(Parcel { stripe, staged, parity: parts.into_iter().flatten().collect() }))
+        let fresh = !self.epochs.is_allocated(stripe);
+        Ok(Some(Parcel { stripe, staged, parity: parts.into_iter().flatten().collect(), fresh }))
     }
 
     /// As much of a stripe as one record of parity may hold: the first rows.
@@ -162,19 +160,25 @@ impl Stripes {
             };
             (0..bytes.len() as u64 / BLOCK_BYTES).map(block)
         });
-        let pieces = parcel.staged.iter().map(|(b, s)| Piece { block: *b, version: s.version, crc: 0 });
-        ParityRecord { stripe: parcel.stripe.0, fresh: false, pieces: pieces.collect(), rows: rows.collect() }
+        let piece = |(block, s): &(u64, StagedBlock)| {
+            let (chunk, row) = self.place_of(*block);
+            let slot = self.shape.slot_of(parcel.stripe, chunk);
+            let crc = sum(slot, self.block_on(parcel.stripe, row), &s.bytes);
+            Piece { block: *block, version: s.version, crc }
+        };
+        let pieces = parcel.staged.iter().map(piece).collect();
+        ParityRecord { stripe: parcel.stripe.0, fresh: parcel.fresh, pieces, rows: rows.collect() }
     }
 
     /// Writes a stripe's blocks and parity home, and forgets that they were staged.
-    async fn deliver(&self, parcel: Parcel) -> Result<()> {
-        let Parcel { stripe, staged, parity } = parcel;
+    async fn deliver(&self, parcel: Parcel, pin: Pinned) -> Result<()> {
+        let Parcel { stripe, staged, parity, fresh } = parcel;
         let data = staged.iter().map(|(block, s)| {
             let (chunk, row) = self.place_of(*block);
             (chunk, row, s.bytes.clone())
         });
         let shreds: Shreds = data.chain(parity).collect();
-        self.store_whole(stripe, shreds).await?;
+        self.store_whole(stripe, Load { shreds, fresh, pin: Some(pin) }).await?;
         let home = staged.iter().filter_map(|(block, s)| self.staging.remove(*block, s.version));
         let home: Vec<u64> = home.collect();
         self.journal.home(home);
@@ -198,7 +202,7 @@ impl Stripes {
             }
             let want = |s: &usize| Want { stripe, shard: *s, rows: segment.rows.clone() };
             let wants: Vec<Want> = plan.reads().iter().map(want).collect();
-            let got = self.gather(&roster, &wants).await;
+            let got = self.gather(&roster, &wants, Care::Locked).await;
             let failed = wants.iter().zip(&got).filter(|(_, g)| g.is_err()).map(|(w, _)| w.shard);
             let before = bad.len();
             bad.extend(failed);
@@ -221,7 +225,6 @@ impl Stripes {
             dirty: &segment.chunks,
             readable: &readable,
             writable: &writable,
-            parity_trusted: self.parity_trusted(stripe),
         })
     }
 
@@ -288,9 +291,11 @@ impl Stripes {
         let mut stores = Vec::new();
         for (shard, row, bytes) in shards {
             let slot = self.shape.slot_of(stripe, shard).index();
+            let sums = self.sums(stripe, shard, row, &bytes);
             for member in roster.slots.get(slot).into_iter().flat_map(|s| s.writable(stripe)) {
                 let offset = self.offset_on(member, stripe, row);
-                stores.push(Store { member: Arc::clone(member), offset, pieces: vec![bytes.clone()] });
+                let (pieces, sums) = (vec![bytes.clone()], sums.clone());
+                stores.push(Store { member: Arc::clone(member), offset, pieces, sums });
             }
         }
         stores

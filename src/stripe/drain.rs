@@ -6,7 +6,7 @@
 
 use super::engine::Stripes;
 use crate::error::Result;
-use crate::units::MemberId;
+use crate::member::Member;
 use futures::StreamExt;
 use futures::channel::mpsc::{Receiver, Sender, channel};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +64,10 @@ impl Stripes {
     }
 
     fn has_nothing_to_do(&self) -> bool {
-        self.staging.is_empty() && !self.journal.wants_sync()
+        self.staging.is_empty()
+            && !self.journal.wants_sync()
+            && self.tables_are_home()
+            && self.torn.is_empty()
     }
 
     async fn linger(&self) {
@@ -75,21 +78,27 @@ impl Stripes {
     }
 
     fn is_pressed(&self) -> bool {
-        self.staging.is_pressed() || self.journal.is_pressed()
+        self.staging.is_pressed() || self.journal.is_pressed() || self.tables_are_pressed()
     }
 
-    /// One step: a batch of stripes comes home, or what is home is made durable.
+    /// One step: what stripes lack is completed, a batch of stripes comes home, or what is home is
+    /// made durable.
     async fn advance(self: &Arc<Self>) -> Result<()> {
+        self.mend_all().await?;
+        if self.tables_are_pressed() {
+            self.write_tables().await?;
+        }
         let stripes = self.staging.next_stripes(self.journal.parity_budget(), |n| self.parity_cost(n));
         match stripes.is_empty() {
-            true => self.flush().await,
             false => self.destage(&stripes).await,
+            true if self.tables_are_home() => self.flush().await,
+            true => self.write_tables().await,
         }
     }
 
     /// Whether everything answered is home, durably, and the journal empty.
     pub fn is_settled(&self) -> bool {
-        self.staging.is_empty() && self.journal.is_idle()
+        self.has_nothing_to_do() && self.journal.is_idle()
     }
 
     /// Brings everything home. Ends when nothing is staged at some moment; fails if something
@@ -97,7 +106,7 @@ impl Stripes {
     pub async fn settle_all(self: &Arc<Self>) -> Result<()> {
         while !self.is_settled() {
             self.advance().await?;
-            if self.staging.is_empty() && !self.journal.wants_sync() {
+            if self.has_nothing_to_do() {
                 break;
             }
         }
@@ -105,12 +114,15 @@ impl Stripes {
     }
 
     /// Brings things home until every frame of the journal that is still needed is held by this
-    /// member too, so that it counts as one of those that bear the journal.
-    pub async fn settle_onto(self: &Arc<Self>, member: MemberId) -> Result<()> {
-        while !self.journal.is_borne_by(member) {
+    /// member too, and gives it what tables it lacks, so that it counts as one of those in sync.
+    pub async fn settle_onto(self: &Arc<Self>, member: &Arc<Member>) -> Result<()> {
+        while !self.journal.is_borne_by(member.id()) {
+            self.write_tables().await?;
             self.advance().await?;
             self.env.sleep(Duration::from_millis(1)).await;
         }
+        self.write_tables().await?;
+        self.copy_epochs_to(member).await?;
         self.journal.write_checkpoint().await
     }
 

@@ -5,17 +5,19 @@ use super::drain::Destager;
 use super::lock::LockTable;
 use super::roster::{Membership, Roster};
 use super::staging::Staging;
+use super::tables::Tables;
 use super::torn::{Settling, Torn};
 use crate::codec::Codec;
 use crate::env::{Buffer, Env, join_all};
+use crate::epoch::EpochMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Shape;
+use crate::integrity::{Integrity, Pinned, sum};
 use crate::journal::Journal;
 use crate::member::{Member, Persistence};
-use crate::units::{BLOCK_BYTES, StripeIndex};
+use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Reads, writes and restores stripes.
 pub struct Stripes {
@@ -27,45 +29,62 @@ pub struct Stripes {
     pub(super) merges: LockTable,
     pub(super) membership: Arc<dyn Membership>,
     pub(super) journal: Arc<Journal>,
+    pub(super) integrity: Integrity,
+    pub(super) epochs: Arc<EpochMap>,
+    pub(super) tables: Tables,
     pub(super) staging: Staging,
     pub(super) torn: Torn,
     pub(super) settling: Settling,
     pub(super) destager: Destager,
-    resync_from: AtomicU64,
+    zeroes: Bytes,
 }
 
-/// A write to one member: where, what.
+/// What the stripes of an array are made of.
+pub struct Parts {
+    /// The surroundings.
+    pub env: Env,
+    /// Shape of the array.
+    pub shape: Shape,
+    /// Who the members are.
+    pub membership: Arc<dyn Membership>,
+    /// The journal.
+    pub journal: Arc<Journal>,
+    /// The members' checksum tables.
+    pub integrity: Integrity,
+    /// The epoch map.
+    pub epochs: Arc<EpochMap>,
+    /// About so much is held in memory of what is not home, in bytes.
+    pub staging_bytes: u64,
+}
+
+/// A write to one member: where, what, and its entries in the member's checksum table.
 pub(super) struct Store {
     pub member: Arc<Member>,
     pub offset: u64,
     pub pieces: Vec<Bytes>,
+    pub sums: Vec<u32>,
 }
 
 impl Stripes {
-    /// Stripes of `shape` over the members that `membership` names, with their journal, of which at
-    /// most about `staging_bytes` are held in memory. Parity of stripes from `resync_from` on is
-    /// not known to match; none if absent.
-    pub fn new(
-        env: Env,
-        shape: Shape,
-        membership: Arc<dyn Membership>,
-        journal: Arc<Journal>,
-        staging_bytes: u64,
-        resync_from: Option<StripeIndex>,
-    ) -> Result<Self> {
+    /// Stripes of these parts.
+    pub fn new(parts: Parts) -> Result<Self> {
+        let Parts { env, shape, membership, journal, integrity, epochs, staging_bytes } = parts;
         Ok(Self {
-            env,
-            shape,
             codec: Codec::new(shape.data(), shape.parity())?,
             locks: LockTable::default(),
             merges: LockTable::default(),
             membership,
             journal,
+            integrity,
+            epochs,
+            tables: Tables::default(),
             staging: Staging::new(&shape, staging_bytes),
             torn: Torn::default(),
             settling: Settling::default(),
             destager: Destager::default(),
-            resync_from: AtomicU64::new(resync_from.map_or(u64::MAX, |s| s.0)),
+            zeroes: env.buffers().take_zeroed(to_usize(shape.chunk_bytes())).freeze(),
+            env,
+            shape,
         })
     }
 
@@ -74,15 +93,9 @@ impl Stripes {
         &self.shape
     }
 
-    /// The first stripe whose parity is not known to match its data.
-    pub fn resync_from(&self) -> Option<StripeIndex> {
-        let from = self.resync_from.load(Ordering::Acquire);
-        (from != u64::MAX).then_some(StripeIndex(from))
-    }
-
-    /// Moves that border; `None` when all parity matches.
-    pub fn set_resync_from(&self, from: Option<StripeIndex>) {
-        self.resync_from.store(from.map_or(u64::MAX, |s| s.0), Ordering::Release);
+    /// The epoch map.
+    pub fn epochs(&self) -> &EpochMap {
+        &self.epochs
     }
 
     /// Makes everything answered so far durable on every member that counts.
@@ -91,10 +104,6 @@ impl Stripes {
         self.journal.sync().await?;
         self.settling.settled(mark);
         Ok(())
-    }
-
-    pub(super) fn parity_trusted(&self, stripe: StripeIndex) -> bool {
-        stripe.0 < self.resync_from.load(Ordering::Acquire)
     }
 
     /// The roster, if it takes writes.
@@ -111,15 +120,54 @@ impl Stripes {
         member.data_offset() + self.shape.chunk_offset(stripe) + row
     }
 
-    /// Writes to members side by side. A member that could not take its write is reported, and
-    /// the whole fails only if the array cannot do without it.
-    pub(super) async fn store(&self, stores: Vec<Store>, persistence: Persistence) -> Result<()> {
+    /// Number of a row's block on the members.
+    pub(super) fn block_on(&self, stripe: StripeIndex, row: u64) -> u64 {
+        (self.shape.chunk_offset(stripe) + row) / BLOCK_BYTES
+    }
+
+    /// The checksums of rows of a shard, block by block.
+    pub(super) fn sums(&self, stripe: StripeIndex, shard: usize, row: u64, bytes: &[u8]) -> Vec<u32> {
+        let (slot, first) = (self.shape.slot_of(stripe, shard), self.block_on(stripe, row));
+        self.sums_in(slot, first, bytes).collect()
+    }
+
+    pub(super) fn sums_in(&self, slot: Slot, first: u64, bytes: &[u8]) -> impl Iterator<Item = u32> {
+        bytes.chunks(to_usize(BLOCK_BYTES)).zip(first..).map(move |(block, at)| sum(slot, at, block))
+    }
+
+    /// Writes to members side by side, and enters the checksums. A member that could not take its
+    /// write is reported, and the whole fails only if the array cannot do without it.
+    pub(super) async fn store(&self, stores: Vec<Store>, pin: Option<&Pinned>) -> Result<()> {
         let writes = stores.into_iter().map(|s| async move {
-            let done = s.member.write(s.offset, s.pieces, persistence).await;
+            let done = s.member.write(s.offset, s.pieces, Persistence::Cached).await;
+            let first = (s.offset - s.member.data_offset()) / BLOCK_BYTES;
+            let done = match done {
+                Ok(()) => self.integrity.table(&s.member).enter(first, &s.sums, pin).await,
+                failed => failed,
+            };
             (s.member, done)
         });
+        self.settle_all_of(join_all(writes).await).await
+    }
+
+    /// Enters checksums for a run of blocks of a member.
+    pub(super) async fn enter(
+        &self,
+        member: &Arc<Member>,
+        first: u64,
+        sums: &[u32],
+        pin: Option<&Pinned>,
+    ) -> Result<()> {
+        match self.integrity.table(member).enter(first, sums, pin).await {
+            Ok(()) => Ok(()),
+            Err(e) => self.settle(member, e).await,
+        }
+    }
+
+    /// Reports what failed of some writes.
+    pub(super) async fn settle_all_of(&self, done: Vec<(Arc<Member>, Result<()>)>) -> Result<()> {
         let mut outcome = Ok(());
-        for (member, done) in join_all(writes).await {
+        for (member, done) in done {
             if let Err(error) = done {
                 outcome = self.settle(&member, error).await.and(outcome);
             }
@@ -140,6 +188,14 @@ impl Stripes {
         let mut buffer = self.buffer(bytes.len() as u64);
         buffer.copy_from_slice(&bytes);
         buffer.freeze()
+    }
+
+    /// So many zero bytes.
+    pub(super) fn zeroes(&self, len: u64) -> Bytes {
+        match to_usize(len) {
+            len if len <= self.zeroes.len() => self.zeroes.slice(..len),
+            len => self.env.buffers().take_zeroed(len).freeze(),
+        }
     }
 
     pub(super) fn buffer(&self, len: u64) -> Buffer {

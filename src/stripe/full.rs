@@ -1,8 +1,9 @@
 //! Changing runs of whole stripes straight at home: nothing is read, and every member gets one
 //! vectored write.
 //!
-//! Before home is touched the journal says durably that these stripes are open, so that after a
-//! crash their parity is computed anew. That also ends what the journal holds of them: whatever is
+//! Before home is touched the journal says durably that these stripes are open, and what the
+//! checksums of all their blocks will be. So after a crash every block of theirs is known to be old,
+//! new, or neither (see `resolve`). That also ends what the journal holds of them: whatever is
 //! staged comes home first, durably, lest a replay put it over what is written now.
 //!
 //! Every member has exactly one chunk in every stripe, so the chunks of consecutive stripes lie
@@ -11,16 +12,42 @@
 use super::engine::{Store, Stripes, part, to_usize};
 use super::lock::Mode;
 use super::roster::Roster;
+use super::torn::Load;
+use crate::env::join_all;
 use crate::error::Result;
-use crate::member::{Member, Persistence};
+use crate::integrity::Pinned;
+use crate::member::Member;
 use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// Most bytes of data in one run; bounds the memory for parity and the time a lock is held.
 const MAX_RUN: u64 = 4 << 20;
+/// Most checksums in one record.
+const MAX_SUMS: u64 = 64 << 10;
+
+/// A run of stripes as it is to be: all it holds, ready to be written.
+struct Run {
+    first: StripeIndex,
+    count: u64,
+    data: Bytes,
+    /// Stripe after stripe, m chunks each.
+    parity: Bytes,
+    /// Stripe after stripe, shard after shard, block after block.
+    sums: Vec<u32>,
+}
 
 impl Stripes {
+    /// Whether stripes of this shape may be written straight home: not if their checksums alone
+    /// would fill the journal.
+    pub(super) fn fits_run(&self) -> bool {
+        self.sums_per_stripe() <= MAX_SUMS
+    }
+
+    fn sums_per_stripe(&self) -> u64 {
+        self.shape.width() as u64 * self.shape.chunk_bytes() / BLOCK_BYTES
+    }
+
     /// Writes `count` whole stripes from `first` on.
     pub(super) async fn write_run(
         self: &Arc<Self>,
@@ -29,43 +56,39 @@ impl Stripes {
         data: Bytes,
     ) -> Result<()> {
         let stripe_bytes = self.shape.stripe_bytes();
-        let step = (MAX_RUN / stripe_bytes).max(1);
+        let step = (MAX_RUN / stripe_bytes).min(MAX_SUMS / self.sums_per_stripe()).max(1);
         let mut done = 0;
         while done < count {
             let now = step.min(count - done);
             let bytes = self.aligned(part(&data, done * stripe_bytes, now * stripe_bytes));
-            let from = StripeIndex(first.0 + done);
-            let _guards = self.locks.lock_run(from, now, Mode::Exclusive).await;
-            let parity = self.encode_run(&bytes, now)?;
-            let opened = self.open_run(from, now, false, &vec![0; self.blocks_of(now)]).await?;
-            let roster = self.writable_roster()?;
-            let stores = self.run_stores(&roster, from, now, &bytes, &parity);
-            let done_now = self.store(stores, Persistence::Cached).await;
-            if done_now.is_err() {
-                self.keep_run(from, now, &bytes, &parity);
-            }
-            self.close_run(from, now, opened);
-            done_now?;
+            let first = StripeIndex(first.0 + done);
+            let _guards = self.locks.lock_run(first, now, Mode::Exclusive).await;
+            let run = self.make_run(first, now, bytes)?;
+            let pins = self.open_run(&run).await?;
+            self.write_open(&run, &pins).await?;
             done += now;
         }
         Ok(())
     }
 
-    /// Blocks on all members of so many stripes.
-    pub(super) fn blocks_of(&self, stripes: u64) -> usize {
-        to_usize(stripes * self.shape.chunk_bytes() / BLOCK_BYTES) * self.shape.width()
+    fn make_run(&self, first: StripeIndex, count: u64, data: Bytes) -> Result<Run> {
+        let parity = self.encode_run(&data, count)?;
+        let mut run = Run { first, count, data, parity, sums: Vec::new() };
+        run.sums.reserve(to_usize(count * self.sums_per_stripe()));
+        for stripe in 0..count {
+            for shard in 0..self.shape.width() {
+                let chunk = self.chunk_of(&run, stripe, shard);
+                let at = StripeIndex(first.0 + stripe);
+                let slot = self.shape.slot_of(at, shard);
+                run.sums.extend(self.sums_in(slot, self.block_on(at, 0), &chunk));
+            }
+        }
+        Ok(run)
     }
 
-    /// Opens stripes in the journal, with their exclusive locks held; answers the frame. `fresh` and
-    /// `crcs` are as [`crate::journal::Journal::open`] has them.
-    pub(super) async fn open_run(
-        self: &Arc<Self>,
-        first: StripeIndex,
-        count: u64,
-        fresh: bool,
-        crcs: &[u32],
-    ) -> Result<u64> {
-        let all: Vec<StripeIndex> = (first.0..first.0 + count).map(StripeIndex).collect();
+    /// Opens stripes in the journal, with their exclusive locks held; answers a pin for each.
+    async fn open_run(self: &Arc<Self>, run: &Run) -> Result<Vec<Pinned>> {
+        let all: Vec<StripeIndex> = (run.first.0..run.first.0 + run.count).map(StripeIndex).collect();
         loop {
             let staged: Vec<StripeIndex> =
                 all.iter().copied().filter(|s| !self.staging.of_stripe(*s).is_empty()).collect();
@@ -84,36 +107,48 @@ impl Stripes {
             if all.iter().any(older) {
                 continue;
             }
-            let ticket = self.journal.open(first.0, count, newest, fresh, crcs).await?;
-            let seq = ticket.seq();
-            let logged = match ticket.written().await {
-                Ok(()) => self.flush().await,
-                Err(e) => Err(e),
-            };
-            if let Err(e) = logged {
-                self.journal.home([seq]);
-                return Err(e);
+            let per_stripe = to_usize(self.sums_per_stripe());
+            let mut pins = Vec::with_capacity(all.len());
+            let mut logged = Vec::new();
+            // One record for neighbours of which all, or none, were unallocated.
+            for some in all.chunk_by(|a, b| self.epochs.is_allocated(*a) == self.epochs.is_allocated(*b)) {
+                let from = pins.len() * per_stripe;
+                let sums = run.sums.get(from..from + some.len() * per_stripe).unwrap_or_default();
+                let Some(first) = some.first() else { continue };
+                let fresh = !self.epochs.is_allocated(*first);
+                let ticket = self.journal.open(first.0, some.len() as u64, newest, fresh, sums).await?;
+                let pin = self.journal.hold(&ticket);
+                pins.extend(some.iter().map(|_| Arc::clone(&pin)));
+                logged.push(ticket.written());
             }
-            return Ok(seq);
+            join_all(logged).await.into_iter().collect::<Result<()>>()?;
+            self.flush().await?;
+            return Ok(pins);
         }
     }
 
-    /// The stripes are changed, as far as members took it: the next sync makes it durable.
-    pub(super) fn close_run(&self, first: StripeIndex, count: u64, opened: u64) {
-        (first.0..first.0 + count).for_each(|s| self.settling.insert(StripeIndex(s)));
-        self.journal.home([opened]);
+    /// Writes opened stripes. What too few members could take is kept.
+    async fn write_open(&self, run: &Run, pins: &[Pinned]) -> Result<()> {
+        let oldest = pins.iter().min_by_key(|p| p.seq());
+        let done = match self.writable_roster() {
+            Ok(roster) => self.store(self.run_stores(&roster, run), oldest).await,
+            Err(e) => Err(e),
+        };
+        for (stripe, pin) in (run.first.0..).map(StripeIndex).zip(pins) {
+            self.settling.insert(stripe);
+            match &done {
+                Ok(()) => self.epochs.note(stripe, true, Some(pin)),
+                Err(_) => self.keep(run, stripe, pin),
+            }
+        }
         self.kick();
+        done
     }
 
-    /// Keeps what too few members could take.
-    fn keep_run(&self, first: StripeIndex, count: u64, data: &Bytes, parity: &Bytes) {
-        let chunk = self.shape.chunk_bytes();
-        let (k, m) = (self.shape.data() as u64, self.shape.parity() as u64);
-        for s in 0..count {
-            let of_data = (0..k).map(|i| (to_usize(i), 0, part(data, (s * k + i) * chunk, chunk)));
-            let of_parity = (0..m).map(|i| (to_usize(k + i), 0, part(parity, (s * m + i) * chunk, chunk)));
-            self.torn.keep(StripeIndex(first.0 + s), of_data.chain(of_parity).collect());
-        }
+    fn keep(&self, run: &Run, stripe: StripeIndex, pin: &Pinned) {
+        let chunk = |shard| (shard, 0, self.chunk_of(run, stripe.0 - run.first.0, shard));
+        let shreds = (0..self.shape.width()).map(chunk).collect();
+        self.torn.keep(stripe, Load { shreds, fresh: false, pin: Some(Arc::clone(pin)) });
     }
 
     /// The parity chunks of a run, stripe after stripe, m chunks each.
@@ -129,30 +164,34 @@ impl Stripes {
         Ok(parity.freeze())
     }
 
-    fn run_stores(
-        &self,
-        roster: &Roster,
-        first: StripeIndex,
-        count: u64,
-        data: &Bytes,
-        parity: &Bytes,
-    ) -> Vec<Store> {
+    /// A shard of the run's `stripe`-th stripe.
+    fn chunk_of(&self, run: &Run, stripe: u64, shard: usize) -> Bytes {
         let chunk = self.shape.chunk_bytes();
         let (k, m) = (self.shape.data() as u64, self.shape.parity() as u64);
-        let piece = |stripe: u64, slot: Slot| {
-            let shard = self.shape.shard_of(StripeIndex(first.0 + stripe), slot) as u64;
-            match shard < k {
-                true => part(data, (stripe * k + shard) * chunk, chunk),
-                false => part(parity, (stripe * m + shard - k) * chunk, chunk),
-            }
+        match shard as u64 {
+            shard if shard < k => part(&run.data, (stripe * k + shard) * chunk, chunk),
+            shard => part(&run.parity, (stripe * m + shard - k) * chunk, chunk),
+        }
+    }
+
+    fn run_stores(&self, roster: &Roster, run: &Run) -> Vec<Store> {
+        let rows = to_usize(self.shape.chunk_bytes() / BLOCK_BYTES);
+        let shard = |stripe: u64, slot: Slot| self.shape.shard_of(StripeIndex(run.first.0 + stripe), slot);
+        let sums = |stripe: u64, slot: Slot| {
+            let from = (to_usize(stripe) * self.shape.width() + shard(stripe, slot)) * rows;
+            run.sums.get(from..from + rows).unwrap_or_default().to_vec()
         };
         let mut stores = Vec::new();
         for (slot, view) in self.shape.slots().zip(&roster.slots) {
             for member in view.primary.iter().chain(view.target.as_ref().map(|t| &t.member)) {
-                for run in self.written_runs(roster, slot, member, first, count) {
-                    let offset = self.offset_on(member, StripeIndex(first.0 + run.start), 0);
-                    let pieces = run.map(|s| piece(s, slot)).collect();
-                    stores.push(Store { member: Arc::clone(member), offset, pieces });
+                for stripes in self.written_runs(roster, slot, member, run.first, run.count) {
+                    let first = StripeIndex(run.first.0 + stripes.start);
+                    stores.push(Store {
+                        member: Arc::clone(member),
+                        offset: self.offset_on(member, first, 0),
+                        pieces: stripes.clone().map(|s| self.chunk_of(run, s, shard(s, slot))).collect(),
+                        sums: stripes.flat_map(|s| sums(s, slot)).collect(),
+                    });
                 }
             }
         }

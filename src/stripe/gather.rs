@@ -1,11 +1,17 @@
-//! Reading rows of many shards at once: what lies side by side on a member is one read.
+//! Reading rows of many shards at once, verified: what lies side by side on a member is one read.
+//!
+//! Without its stripe's lock a block may be caught between its content and its checksum. So a
+//! mismatch there only says "look again, under the lock"; with the lock it is damage, which is
+//! counted, reported and repaired. Unallocated stripes, and blocks that are zero by their checksum
+//! table, need no I/O.
 
 use super::engine::{Stripes, part, to_usize};
 use super::roster::{Roster, Verdict};
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
+use crate::integrity::{ZERO, judge};
 use crate::member::Member;
-use crate::units::StripeIndex;
+use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,48 +33,74 @@ impl Want {
     }
 }
 
+/// Whether whoever reads holds the locks of the stripes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Care {
+    /// What does not match may be on its way.
+    Unlocked,
+    /// What does not match is damaged, and repaired.
+    Locked,
+    /// What does not match is damaged, which is somebody else's business.
+    Quiet,
+}
+
 struct Run {
     member: Arc<Member>,
+    slot: Slot,
     offset: u64,
     len: u64,
     /// Indices of the wants it serves, in address order.
     wants: Vec<usize>,
 }
 
+/// What was read, and which blocks of it are not what they should be.
+struct Read {
+    bytes: Bytes,
+    bad: Vec<usize>,
+}
+
 impl Stripes {
     /// Reads each want from the member that holds it; answers in the order of the wants. A want
-    /// whose member is lost or fails is an error of its own; failures are looked into (and
-    /// repaired, if the member lives) in the background.
-    pub(super) async fn gather(self: &Arc<Self>, roster: &Roster, wants: &[Want]) -> Vec<Result<Bytes>> {
+    /// whose member is lost, fails or holds something else than was written is an error of its
+    /// own; failures are looked into (and repaired, if the member lives) in the background.
+    pub(super) async fn gather(
+        self: &Arc<Self>,
+        roster: &Roster,
+        wants: &[Want],
+        care: Care,
+    ) -> Vec<Result<Bytes>> {
         let (runs, mut answers) = self.merge(roster, wants);
-        let reads =
-            runs.iter().map(|run| async move { run.member.read(run.offset, to_usize(run.len)).await });
+        let reads = runs.iter().map(|run| self.read_run(run));
         for (run, read) in runs.iter().zip(join_all(reads).await) {
             match read {
-                Ok(buffer) => self.deal(run, wants, &buffer.freeze(), &mut answers),
+                Ok(read) => self.deal(run, wants, &read, care, &mut answers),
                 Err(e) if run.wants.len() == 1 || e.kind() == ErrorKind::Timeout => {
-                    self.refuse(run, wants, e, &mut answers);
+                    self.refuse(run, wants, e, care, &mut answers);
                 }
                 // One bad sector must not cost the neighbours: ask for each alone.
-                Err(_) => self.gather_singly(run, wants, &mut answers).await,
+                Err(_) => self.gather_singly(run, wants, care, &mut answers).await,
             }
         }
         answers.into_iter().map(|a| a.unwrap_or_else(|| Err(lost()))).collect()
     }
 
     fn merge(&self, roster: &Roster, wants: &[Want]) -> (Vec<Run>, Vec<Option<Result<Bytes>>>) {
-        let mut placed: Vec<(usize, u64, usize)> = Vec::with_capacity(wants.len());
+        let mut placed: Vec<(Slot, u64, usize)> = Vec::with_capacity(wants.len());
         let mut answers = Vec::with_capacity(wants.len());
         for (index, want) in wants.iter().enumerate() {
-            let slot = self.shape.slot_of(want.stripe, want.shard).index();
-            answers.push(None);
-            placed.push((slot, self.shape.chunk_offset(want.stripe) + want.rows.start, index));
+            let allocated = self.epochs.is_allocated(want.stripe);
+            answers.push((!allocated).then(|| Ok(self.zeroes(want.len()))));
+            if allocated {
+                let slot = self.shape.slot_of(want.stripe, want.shard);
+                placed.push((slot, self.shape.chunk_offset(want.stripe) + want.rows.start, index));
+            }
         }
         placed.sort_unstable();
         let mut runs: Vec<Run> = Vec::new();
         for (slot, _, index) in placed {
             let want = &wants[index];
-            let Some(member) = roster.slots.get(slot).and_then(|s| s.readable(want.stripe)) else { continue };
+            let view = roster.slots.get(slot.index());
+            let Some(member) = view.and_then(|s| s.readable(want.stripe)) else { continue };
             let offset = self.offset_on(member, want.stripe, want.rows.start);
             match runs.last_mut() {
                 Some(run)
@@ -82,6 +114,7 @@ impl Stripes {
                 _ => {
                     runs.push(Run {
                         member: Arc::clone(member),
+                        slot,
                         offset,
                         len: want.len(),
                         wants: vec![index],
@@ -92,12 +125,50 @@ impl Stripes {
         (runs, answers)
     }
 
-    fn deal(&self, run: &Run, wants: &[Want], bytes: &Bytes, answers: &mut [Option<Result<Bytes>>]) {
+    async fn read_run(&self, run: &Run) -> Result<Read> {
+        let table = self.integrity.table(&run.member);
+        let first = (run.offset - run.member.data_offset()) / BLOCK_BYTES;
+        let count = to_usize(run.len / BLOCK_BYTES);
+        let (entries, buffer) = match table.entries_at_hand(first, count) {
+            Some(entries) if entries.iter().all(|e| *e == ZERO) => {
+                return Ok(Read { bytes: self.zeroes(run.len), bad: Vec::new() });
+            }
+            Some(entries) => (Ok(entries), run.member.read(run.offset, to_usize(run.len)).await),
+            None => {
+                futures::join!(table.entries(first, count), run.member.read(run.offset, to_usize(run.len)))
+            }
+        };
+        let (entries, mut buffer) = (entries?, buffer?);
+        let bad = judge(run.slot, first, &entries, &mut buffer);
+        Ok(Read { bytes: buffer.freeze(), bad })
+    }
+
+    fn deal(
+        self: &Arc<Self>,
+        run: &Run,
+        wants: &[Want],
+        read: &Read,
+        care: Care,
+        answers: &mut [Option<Result<Bytes>>],
+    ) {
         let mut at = 0;
+        let mut damaged = Vec::new();
         for index in &run.wants {
-            let len = wants[*index].len();
-            answers[*index] = Some(Ok(part(bytes, at, len)));
-            at += len;
+            let want = &wants[*index];
+            let blocks = to_usize(at / BLOCK_BYTES)..to_usize((at + want.len()) / BLOCK_BYTES);
+            let bad = read.bad.iter().filter(|b| blocks.contains(b));
+            let bad = bad.map(|b| want.rows.start + (b - blocks.start) as u64 * BLOCK_BYTES);
+            let before = damaged.len();
+            damaged.extend(bad.map(|row| Want { rows: row..row + BLOCK_BYTES, ..want.clone() }));
+            answers[*index] = Some(match damaged.len() == before {
+                true => Ok(part(&read.bytes, at, want.len())),
+                false => Err(mismatch().member(run.member.path())),
+            });
+            at += want.len();
+        }
+        if care == Care::Locked && !damaged.is_empty() {
+            run.member.mismatched(damaged.len() as u64);
+            self.look_into(Arc::clone(&run.member), damaged, mismatch());
         }
     }
 
@@ -105,15 +176,17 @@ impl Stripes {
         self: &Arc<Self>,
         run: &Run,
         wants: &[Want],
+        care: Care,
         answers: &mut [Option<Result<Bytes>>],
     ) {
         let mut offset = run.offset;
         for index in &run.wants {
             let len = wants[*index].len();
-            let alone = Run { member: Arc::clone(&run.member), offset, len, wants: vec![*index] };
-            match run.member.read(offset, to_usize(len)).await {
-                Ok(buffer) => self.deal(&alone, wants, &buffer.freeze(), answers),
-                Err(e) => self.refuse(&alone, wants, e, answers),
+            let alone =
+                Run { member: Arc::clone(&run.member), slot: run.slot, offset, len, wants: vec![*index] };
+            match self.read_run(&alone).await {
+                Ok(read) => self.deal(&alone, wants, &read, care, answers),
+                Err(e) => self.refuse(&alone, wants, e, care, answers),
             }
             offset += len;
         }
@@ -124,22 +197,26 @@ impl Stripes {
         run: &Run,
         wants: &[Want],
         error: Error,
+        care: Care,
         answers: &mut [Option<Result<Bytes>>],
     ) {
         for index in &run.wants {
             answers[*index] = Some(Err(Error::new(error.kind(), error.what()).member(run.member.path())));
         }
-        let bad = run.wants.iter().map(|i| wants[*i].clone()).collect();
-        self.look_into(Arc::clone(&run.member), bad, error);
+        if care != Care::Quiet {
+            let bad = run.wants.iter().map(|i| wants[*i].clone()).collect();
+            self.look_into(Arc::clone(&run.member), bad, error);
+        }
     }
 
     /// Reports a failed read in the background, and mends what was unreadable if the member lives.
     fn look_into(self: &Arc<Self>, member: Arc<Member>, bad: Vec<Want>, error: Error) {
         let this = Arc::clone(self);
         self.env.spawn(Box::pin(async move {
-            if this.membership.read_failed(member.id(), error).await == Verdict::Kept {
+            let damaged = error.kind() == ErrorKind::Corrupt;
+            if damaged || this.membership.read_failed(member.id(), error).await == Verdict::Kept {
                 for want in bad {
-                    this.repair(&member, &want).await;
+                    this.repair(&member, &want, damaged).await;
                 }
             }
         }));
@@ -148,4 +225,8 @@ impl Stripes {
 
 fn lost() -> Error {
     Error::new(ErrorKind::Failed, "the member is lost")
+}
+
+fn mismatch() -> Error {
+    Error::new(ErrorKind::Corrupt, "what was read is not what was written")
 }

@@ -10,8 +10,7 @@
 //!
 //! The first needs every chunk of D and the parity it updates, the second every idle chunk; the
 //! third works whenever the rows can be read at all. The cheapest possible one is taken; on a tie
-//! reconstruct-write, which also mends parity that was wrong. Parity that is not known to match
-//! (after an unclean stop) must not be read-modified, for that would carry the error along.
+//! reconstruct-write, which also mends parity that was wrong.
 
 /// How to obtain the new parity of a segment, and what to read for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +40,6 @@ pub struct Question<'a> {
     pub readable: &'a [bool],
     /// By shard: will it be written?
     pub writable: &'a [bool],
-    /// Parity is known to match the data.
-    pub parity_trusted: bool,
 }
 
 /// Chooses the cheapest possible way.
@@ -61,7 +58,7 @@ pub fn choose(q: &Question<'_>) -> Plan {
         ways.push(Plan::ReconstructWrite(idle));
     }
     let old: Vec<usize> = q.dirty.iter().copied().chain(live_parity).collect();
-    if q.parity_trusted && old.iter().all(|i| q.readable[*i]) {
+    if old.iter().all(|i| q.readable[*i]) {
         ways.push(Plan::ReadModifyWrite(old));
     }
     let present: Vec<usize> = (0..width).filter(|i| q.readable[*i]).take(q.data).collect();
@@ -93,16 +90,7 @@ mod tests {
                 let readable: Vec<bool> = (0..n).map(|i| writable[i] && unreadable >> i & 1 == 0).collect();
                 for set in 1..1u32 << k {
                     let dirty: Vec<usize> = (0..k).filter(|i| set >> i & 1 == 1).collect();
-                    for parity_trusted in [false, true] {
-                        let q = Question {
-                            data: k,
-                            dirty: &dirty,
-                            readable: &readable,
-                            writable: &writable,
-                            parity_trusted,
-                        };
-                        check(&q);
-                    }
+                    check(&Question { data: k, dirty: &dirty, readable: &readable, writable: &writable });
                 }
             }
         }
@@ -115,7 +103,7 @@ mod tests {
         match &plan {
             Plan::Full => assert_eq!(q.dirty.len(), q.data),
             Plan::DataOnly => assert!(q.writable[q.data..].iter().all(|w| !w)),
-            Plan::ReadModifyWrite(_) => assert!(q.parity_trusted, "{q:?}"),
+            Plan::ReadModifyWrite(old) => assert!(old.len() > q.dirty.len(), "{q:?}"),
             Plan::ReconstructWrite(idle) => assert_eq!(idle.len() + q.dirty.len(), q.data),
             Plan::Reconstruct(shards) => assert_eq!(shards.len(), q.data),
             Plan::Impossible => assert!(!enough, "{q:?}"),
@@ -126,12 +114,12 @@ mod tests {
     fn the_cheaper_way_is_taken() {
         let all = [true; 6];
         fn q<'a>(dirty: &'a [usize], all: &'a [bool]) -> Question<'a> {
-            Question { data: 4, dirty, readable: all, writable: all, parity_trusted: true }
+            Question { data: 4, dirty, readable: all, writable: all }
         }
         assert_eq!(choose(&q(&[0], &all)), Plan::ReconstructWrite(vec![1, 2, 3]));
         assert_eq!(choose(&q(&[0, 1, 3], &all)), Plan::ReconstructWrite(vec![2]));
         let wide = [true; 10];
-        let q = Question { data: 8, dirty: &[2], readable: &wide, writable: &wide, parity_trusted: true };
+        let q = Question { data: 8, dirty: &[2], readable: &wide, writable: &wide };
         assert_eq!(choose(&q), Plan::ReadModifyWrite(vec![2, 8, 9]));
     }
 }

@@ -6,7 +6,7 @@
 //! on the way is recovered stripe by stripe.
 
 use super::engine::{Stripes, part};
-use super::gather::Want;
+use super::gather::{Care, Want};
 use super::lock::{Guard, Mode};
 use super::roster::Roster;
 use super::rows::{chunks_of, rows_of};
@@ -44,7 +44,7 @@ impl Stripes {
         for wanted in &mut stripes {
             self.plan_reads(&roster, wanted, &mut wants);
         }
-        let got = self.gather(&roster, &wants).await;
+        let got = self.gather(&roster, &wants, Care::Unlocked).await;
         let answer = |w: &Wanted| match w.lost.is_some() && self.torn.contains(w.stripe) {
             true => None,
             false => self.answer(w, &wants, &got),
@@ -96,7 +96,7 @@ impl Stripes {
     }
 
     fn whole(&self, roster: &Roster, wanted: &Wanted) -> bool {
-        wanted.parts.iter().all(|(chunk, _)| {
+        !self.epochs.is_allocated(wanted.stripe) || wanted.parts.iter().all(|(chunk, _)| {
             let slot = self.shape.slot_of(wanted.stripe, *chunk).index();
             roster.slots.get(slot).is_some_and(|s| s.readable(wanted.stripe).is_some())
         })

@@ -5,11 +5,11 @@
 //! bad blocks of different members in different rows do not add up.
 
 use super::engine::{Store, Stripes, to_usize};
-use super::gather::Want;
+use super::gather::{Care, Want};
 use super::lock::Mode;
 use super::roster::Roster;
 use crate::error::{Error, ErrorKind, Result};
-use crate::member::{Member, Persistence};
+use crate::member::Member;
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
 use std::ops::Range;
@@ -26,6 +26,9 @@ impl Stripes {
         wanted: &[usize],
         avoid: &[usize],
     ) -> Result<Vec<Bytes>> {
+        if !self.epochs.is_allocated(stripe) {
+            return Ok(wanted.iter().map(|_| self.zeroes(rows.end - rows.start)).collect());
+        }
         match self.recover_whole(roster, stripe, rows.clone(), wanted, avoid).await {
             Err(e) if e.kind() == ErrorKind::Io && rows.end - rows.start > BLOCK_BYTES => {}
             other => return other,
@@ -63,7 +66,7 @@ impl Stripes {
             let reads: &[usize] = if direct { wanted } else { &present };
             let wants: Vec<Want> =
                 reads.iter().map(|s| Want { stripe, shard: *s, rows: rows.clone() }).collect();
-            let got = self.gather(roster, &wants).await;
+            let got = self.gather(roster, &wants, Care::Locked).await;
             let failed: Vec<usize> =
                 reads.iter().zip(&got).filter(|(_, g)| g.is_err()).map(|(s, _)| *s).collect();
             if !failed.is_empty() {
@@ -127,8 +130,8 @@ impl Stripes {
             .at(stripe.0 * self.shape.stripe_bytes())
     }
 
-    /// Writes back in place what a member that lives could not read.
-    pub(super) async fn repair(self: &Arc<Self>, member: &Arc<Member>, want: &Want) {
+    /// Writes back in place what a member that lives could not read, or what was `damaged`.
+    pub(super) async fn repair(self: &Arc<Self>, member: &Arc<Member>, want: &Want, damaged: bool) {
         let _guard = self.locks.lock(want.stripe, Mode::Exclusive).await;
         let Ok(roster) = self.writable_roster() else { return };
         let slot = self.shape.slot_of(want.stripe, want.shard).index();
@@ -136,12 +139,21 @@ impl Stripes {
         if !roster.slots.get(slot).is_some_and(holds) {
             return;
         }
+        if damaged {
+            // Somebody else may have been here already.
+            let again = self.gather(&roster, std::slice::from_ref(want), Care::Quiet).await;
+            if again.iter().all(Result::is_ok) {
+                return;
+            }
+        }
         let recovered =
             self.recover(&roster, want.stripe, want.rows.clone(), &[want.shard], &[want.shard]).await;
         let Ok(pieces) = recovered else { return };
         let offset = self.offset_on(member, want.stripe, want.rows.start);
-        let store = Store { member: Arc::clone(member), offset, pieces };
-        if self.store(vec![store], Persistence::Cached).await.is_ok() {
+        let sums = pieces.iter().flat_map(|b| self.sums(want.stripe, want.shard, want.rows.start, b));
+        let store = Store { member: Arc::clone(member), offset, sums: sums.collect(), pieces };
+        if self.store(vec![store], None).await.is_ok() {
+            self.kick();
             self.membership.repaired(member.id(), offset, want.rows.end - want.rows.start);
         }
     }

@@ -1,14 +1,13 @@
 //! After a crash: doing again what the journal holds.
 
 use super::engine::Stripes;
-use super::gather::Want;
 use super::lock::Mode;
-use super::torn::Shreds;
+use super::torn::{Load, Shreds};
 use crate::env::join_all;
 use crate::error::Result;
-use crate::journal::{Redo, Replayed};
+use crate::integrity::Pinned;
+use crate::journal::{Changes, Redo, Replayed, Start};
 use crate::units::{BLOCK_BYTES, StripeIndex};
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// Stripes worked on side by side.
@@ -16,56 +15,59 @@ const SIDE_BY_SIDE: usize = 64;
 
 impl Stripes {
     /// Brings the members to where the journal says they are, and stages what is not home. Call
-    /// before anything else uses the stripes. `frames` are those the journal was read from.
-    pub async fn redo(self: &Arc<Self>, replayed: Replayed, frames: Vec<u64>) -> Result<()> {
-        let Replayed { staged, redo, resync, .. } = replayed;
-        let redo: Vec<(u64, Redo)> = redo.into_iter().collect();
+    /// before anything else uses the stripes. `hold` keeps the frames the journal was read from.
+    pub async fn redo(self: &Arc<Self>, replayed: Replayed, hold: Pinned) -> Result<()> {
+        let redo: Vec<(u64, Redo)> = replayed.redo.into_iter().collect();
         for some in redo.chunks(SIDE_BY_SIDE) {
-            let work = some.iter().map(|(stripe, redo)| async move {
-                let stripe = StripeIndex(*stripe);
-                let _guard = self.locks.lock(stripe, Mode::Exclusive).await;
-                self.store_whole(stripe, self.shreds(redo)).await
-            });
+            let work = some.iter().map(|(stripe, redo)| self.redo_stripe(StripeIndex(*stripe), redo, &hold));
             join_all(work).await.into_iter().collect::<Result<()>>()?;
         }
-        let resync: Vec<u64> = resync.into_iter().collect();
-        for some in resync.chunks(SIDE_BY_SIDE) {
-            let work = some.iter().map(|stripe| self.reencode(StripeIndex(*stripe)));
-            join_all(work).await.into_iter().collect::<Result<()>>()?;
-        }
-        for (block, staged) in staged {
+        for (block, staged) in replayed.staged {
             self.staging.put(block, staged);
         }
-        self.journal.home(frames);
-        self.flush().await
+        drop(hold);
+        if self.tables_are_home() { Ok(()) } else { self.write_tables().await }
     }
 
-    fn shreds(&self, redo: &Redo) -> Shreds {
-        let data = redo.data.iter().map(|(block, bytes)| {
+    async fn redo_stripe(self: &Arc<Self>, stripe: StripeIndex, redo: &Redo, hold: &Pinned) -> Result<()> {
+        let _guard = self.locks.lock(stripe, Mode::Exclusive).await;
+        if redo.unallocated {
+            self.epochs.note(stripe, false, Some(hold));
+            return Ok(());
+        }
+        if let Start::Opened(opened) = &redo.start {
+            return self.resolve(stripe, opened, &redo.changes, hold).await;
+        }
+        let load = Load {
+            shreds: self.shreds(&redo.changes),
+            fresh: redo.start == Start::Zero,
+            pin: Some(Arc::clone(hold)),
+        };
+        self.store_whole(stripe, load).await?;
+        self.enter_what_is_home(stripe, &redo.changes, hold).await
+    }
+
+    fn shreds(&self, changes: &Changes) -> Shreds {
+        let data = changes.data.iter().filter_map(|(block, piece)| {
             let (chunk, row) = self.place_of(*block);
-            (chunk, row, bytes.clone())
+            Some((chunk, row, piece.bytes.clone()?))
         });
-        let parity = redo.parity.iter().map(|((shard, row_block), bytes)| {
+        let parity = changes.parity.iter().map(|((shard, row_block), bytes)| {
             (usize::from(*shard), u64::from(*row_block) * BLOCK_BYTES, bytes.clone())
         });
         data.chain(parity).collect()
     }
 
-    /// Computes all parity of a stripe from its data. With data lost there is nothing to be done:
-    /// the stripe was being written whole, so that none of its blocks was idle.
-    async fn reencode(self: &Arc<Self>, stripe: StripeIndex) -> Result<()> {
-        let _guard = self.locks.lock(stripe, Mode::Exclusive).await;
+    /// Blocks that were home durably may have left their checksums in memory only.
+    async fn enter_what_is_home(&self, stripe: StripeIndex, changes: &Changes, hold: &Pinned) -> Result<()> {
         let roster = self.writable_roster()?;
-        let (k, chunk) = (self.shape.data(), self.shape.chunk_bytes());
-        let wants: Vec<Want> = (0..k).map(|shard| Want { stripe, shard, rows: 0..chunk }).collect();
-        let got: Result<Vec<Bytes>> = self.gather(&roster, &wants).await.into_iter().collect();
-        let Ok(data) = got else { return Ok(()) };
-        let mut parity: Vec<_> = (k..self.shape.width()).map(|_| self.buffer(chunk)).collect();
-        let inputs: Vec<&[u8]> = data.iter().map(|b| &b[..]).collect();
-        let mut outputs: Vec<(usize, &mut [u8])> =
-            parity.iter_mut().map(|b| &mut b[..]).enumerate().collect();
-        self.codec.encode(&inputs, &mut outputs)?;
-        let shreds = (k..).zip(parity).map(|(shard, bytes)| (shard, 0, bytes.freeze())).collect();
-        self.store_whole(stripe, shreds).await
+        for (block, piece) in changes.data.iter().filter(|(_, piece)| piece.bytes.is_none()) {
+            let (chunk, row) = self.place_of(*block);
+            let view = roster.slots.get(self.shape.slot_of(stripe, chunk).index());
+            for member in view.into_iter().flat_map(|s| s.writable(stripe)) {
+                self.enter(member, self.block_on(stripe, row), &[piece.sum], Some(hold)).await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,14 +1,15 @@
-//! Filling replacements, and recomputing parity: runs of stripes, read and written in large
-//! merged I/O, under their locks.
+//! Filling replacements: runs of stripes, read and written in large merged I/O, under their locks.
+//! Unallocated stripes need nothing.
 
-use super::engine::{Stripes, part};
-use super::gather::Want;
+use super::engine::{Stripes, to_usize};
+use super::gather::{Care, Want};
 use super::lock::Mode;
 use super::roster::{Roster, Target};
 use crate::env::join_all;
 use crate::error::{Error, Result};
+use crate::integrity::ZERO;
 use crate::member::Persistence;
-use crate::units::{Slot, StripeIndex};
+use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -44,6 +45,9 @@ impl Stripes {
         }
         let roster = self.membership.roster();
         let fills = fills(self, &roster, first, count);
+        let (fills, empty): (Vec<_>, Vec<_>) =
+            fills.into_iter().partition(|f| self.epochs.is_allocated(f.stripe));
+        empty.iter().for_each(|f| f.target.rebuilt.insert(f.stripe));
         let chunks = self.chunks_for(&roster, &fills, first, count).await;
         let mut done = Vec::with_capacity(fills.len());
         for (fill, chunk) in fills.into_iter().zip(chunks) {
@@ -92,7 +96,7 @@ impl Stripes {
             wants.extend(reads.iter().map(|s| Want { stripe, shard: *s, rows: chunk.clone() }));
             plans.push((stripe, wanted, from..wants.len()));
         }
-        let got = self.gather(roster, &wants).await;
+        let got = self.gather(roster, &wants, Care::Locked).await;
         let mut chunks = Vec::with_capacity(fills.len());
         for (stripe, wanted, reads) in plans {
             let have: Vec<(usize, Bytes)> =
@@ -116,11 +120,19 @@ impl Stripes {
         let member = &head.target.member;
         let offset = self.offset_on(member, head.stripe, 0);
         let len = run.len() as u64 * self.shape.chunk_bytes();
+        let first = self.block_on(head.stripe, 0);
+        let table = self.integrity.table(member);
         let written = match is_zero(bytes) {
-            true => member.zero(offset, len, true).await,
+            // What is on the media does not matter then.
+            true => table.enter(first, &vec![ZERO; to_usize(len / BLOCK_BYTES)], None).await,
             false => {
                 let pieces = run.iter().map(|(_, b)| b.clone()).collect();
-                member.write(offset, pieces, Persistence::Cached).await
+                let sums = (first..).step_by(to_usize(self.shape.chunk_bytes() / BLOCK_BYTES)).zip(run);
+                let sums: Vec<u32> = sums.flat_map(|(at, (f, b))| self.sums_in(f.slot, at, b)).collect();
+                match member.write(offset, pieces, Persistence::Cached).await {
+                    Ok(()) => table.enter(first, &sums, None).await,
+                    failed => failed,
+                }
             }
         };
         match written {
@@ -134,44 +146,6 @@ impl Stripes {
                 0
             }
         }
-    }
-
-    /// Recomputes the parity of `count` stripes from `first` on and corrects what differs. Fails
-    /// if a stripe cannot be read whole.
-    pub async fn resync_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<RunOutcome> {
-        let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
-        for stripe in (first.0..first.0 + count).map(StripeIndex) {
-            self.mend(stripe).await?;
-        }
-        let roster = self.writable_roster()?;
-        let chunk = self.shape.chunk_bytes();
-        let (k, width) = (self.shape.data(), self.shape.width());
-        let want = |i: u64| Want {
-            stripe: StripeIndex(first.0 + i / width as u64),
-            shard: super::engine::to_usize(i % width as u64),
-            rows: 0..chunk,
-        };
-        let wants: Vec<Want> = (0..count * width as u64).map(want).collect();
-        let shards: Vec<Bytes> = self.gather(&roster, &wants).await.into_iter().collect::<Result<_>>()?;
-        let mut stores = Vec::new();
-        let mut outcome = RunOutcome::default();
-        for (stripe, shards) in (first.0..).map(StripeIndex).zip(shards.chunks_exact(width)) {
-            let mut parity = self.buffer(chunk * (width - k) as u64);
-            let data: Vec<&[u8]> = shards[..k].iter().map(|b| &b[..]).collect();
-            let mut out: Vec<(usize, &mut [u8])> =
-                parity.chunks_exact_mut(super::engine::to_usize(chunk)).enumerate().collect();
-            self.codec.encode(&data, &mut out)?;
-            let parity = parity.freeze();
-            for (j, old) in shards[k..].iter().enumerate() {
-                let new = part(&parity, j as u64 * chunk, chunk);
-                if new != *old {
-                    outcome.written_bytes += chunk;
-                    stores.extend(self.stores(&roster, stripe, [(k + j, 0, new)].into_iter()));
-                }
-            }
-        }
-        self.store(stores, Persistence::Cached).await?;
-        Ok(outcome)
     }
 }
 
@@ -189,7 +163,7 @@ fn fills<'a>(stripes: &Stripes, roster: &'a Roster, first: StripeIndex, count: u
     fills
 }
 
-/// Whether all bytes are zero: such chunks are punched, so that a thin array stays thin.
+/// Whether all bytes are zero: such chunks need no space.
 fn is_zero(bytes: &[u8]) -> bool {
     let (head, words, tail) = bytemuck::pod_align_to::<u8, u64>(bytes);
     head.iter().chain(tail).all(|b| *b == 0) && words.iter().all(|w| *w == 0)

@@ -96,6 +96,12 @@ impl Staging {
         self.state().blocks.range(blocks).map(|(b, s)| (*b, s.bytes.clone())).collect()
     }
 
+    /// Whether anything is staged of a stripe.
+    pub fn has_any(&self, stripe: StripeIndex) -> bool {
+        let blocks = stripe.0 * self.stripe_blocks..(stripe.0 + 1) * self.stripe_blocks;
+        !self.is_empty() && self.state().blocks.range(blocks).next().is_some()
+    }
+
     /// What is staged of a stripe, in order.
     pub fn of_stripe(&self, stripe: StripeIndex) -> Vec<(u64, StagedBlock)> {
         if self.is_empty() {

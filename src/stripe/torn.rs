@@ -3,23 +3,36 @@
 //! They are kept and written again before the stripe is used for anything that depends on its
 //! parity. Meanwhile its lost chunks cannot be reconstructed, and everything else can be read.
 
-use super::engine::Stripes;
+use super::engine::{Stripes, to_usize};
+use super::lock::Mode;
+use super::roster::Roster;
+use crate::env::join_all;
 use crate::error::Result;
-use crate::member::Persistence;
-use crate::units::StripeIndex;
+use crate::integrity::{Pinned, ZERO};
+use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes for a stripe: shard, offset in the chunk, content.
 pub(super) type Shreds = Vec<(usize, u64, Bytes)>;
 
+/// What is to be written to a stripe, all or nothing.
+#[derive(Clone)]
+pub(super) struct Load {
+    pub shreds: Shreds,
+    /// The stripe was unallocated: everything else in it is zero.
+    pub fresh: bool,
+    /// Keeps the frame that can do it again after a crash.
+    pub pin: Option<Pinned>,
+}
+
 /// The stripes whose home writes are not complete.
 #[derive(Default)]
 pub(super) struct Torn {
     count: AtomicUsize,
-    stripes: Mutex<HashMap<u64, Shreds>>,
+    stripes: Mutex<BTreeMap<u64, Load>>,
 }
 
 impl Torn {
@@ -29,23 +42,34 @@ impl Torn {
     }
 
     /// Keeps what a stripe lacks.
-    pub fn keep(&self, stripe: StripeIndex, shreds: Shreds) {
+    pub fn keep(&self, stripe: StripeIndex, load: Load) {
         let mut stripes = self.stripes();
-        stripes.insert(stripe.0, shreds);
+        stripes.insert(stripe.0, load);
         self.count.store(stripes.len(), Ordering::Release);
     }
 
-    fn take(&self, stripe: StripeIndex) -> Option<Shreds> {
-        if self.count.load(Ordering::Acquire) == 0 {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<StripeIndex> {
+        self.stripes().keys().copied().map(StripeIndex).collect()
+    }
+
+    /// Takes what a stripe lacks.
+    pub fn take(&self, stripe: StripeIndex) -> Option<Load> {
+        if self.is_empty() {
             return None;
         }
         let mut stripes = self.stripes();
-        let shreds = stripes.remove(&stripe.0);
+        let load = stripes.remove(&stripe.0);
         self.count.store(stripes.len(), Ordering::Release);
-        shreds
+        load
     }
 
-    fn stripes(&self) -> MutexGuard<'_, HashMap<u64, Shreds>> {
+    fn stripes(&self) -> MutexGuard<'_, BTreeMap<u64, Load>> {
         self.stripes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -91,30 +115,50 @@ impl Settling {
 
 impl Stripes {
     /// Writes to a stripe, with its exclusive lock held. What members lack afterwards is kept.
-    pub(super) async fn store_whole(&self, stripe: StripeIndex, shreds: Shreds) -> Result<()> {
-        let roster = match self.writable_roster() {
-            Ok(roster) => roster,
-            Err(e) => {
-                self.torn.keep(stripe, shreds);
-                return Err(e);
-            }
-        };
-        let stores = self.stores(&roster, stripe, shreds.iter().cloned());
-        let done = self.store(stores, Persistence::Cached).await;
+    pub(super) async fn store_whole(&self, stripe: StripeIndex, load: Load) -> Result<()> {
+        let done = self.try_store(stripe, &load).await;
         // Only now: a sync that began before does not make these writes durable.
         self.settling.insert(stripe);
-        if done.is_err() {
-            self.torn.keep(stripe, shreds);
+        match done {
+            Ok(()) => self.epochs.note(stripe, true, load.pin.as_ref()),
+            Err(_) => self.torn.keep(stripe, load),
         }
         done
+    }
+
+    async fn try_store(&self, stripe: StripeIndex, load: &Load) -> Result<()> {
+        let roster = self.writable_roster()?;
+        if load.fresh {
+            self.enter_zeroes(&roster, stripe, load.pin.as_ref()).await?;
+        }
+        let stores = self.stores(&roster, stripe, load.shreds.iter().cloned());
+        self.store(stores, load.pin.as_ref()).await
+    }
+
+    /// Makes every block of a stripe read as zeroes.
+    async fn enter_zeroes(&self, roster: &Roster, stripe: StripeIndex, pin: Option<&Pinned>) -> Result<()> {
+        let sums = vec![ZERO; to_usize(self.shape.chunk_bytes() / BLOCK_BYTES)];
+        let first = self.block_on(stripe, 0);
+        let members = roster.slots.iter().flat_map(|s| s.writable(stripe));
+        let entered = members.map(|m| self.enter(m, first, &sums, pin));
+        join_all(entered).await.into_iter().collect()
     }
 
     /// Completes what an earlier write to the stripe lacks, with its exclusive lock held.
     pub(super) async fn mend(&self, stripe: StripeIndex) -> Result<()> {
         match self.torn.take(stripe) {
-            Some(shreds) => self.store_whole(stripe, shreds).await,
+            Some(load) => self.store_whole(stripe, load).await,
             None => Ok(()),
         }
+    }
+
+    /// Completes what every stripe lacks.
+    pub(super) async fn mend_all(&self) -> Result<()> {
+        for stripe in self.torn.all() {
+            let _guard = self.locks.lock(stripe, Mode::Exclusive).await;
+            self.mend(stripe).await?;
+        }
+        Ok(())
     }
 }
 

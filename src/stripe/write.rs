@@ -22,7 +22,7 @@ const MAX_RECORD: u64 = 256 << 10;
 impl Stripes {
     /// Writes `data` at `offset`.
     pub async fn write(self: &Arc<Self>, offset: u64, data: Bytes, persistence: Persistence) -> Result<()> {
-        let direct = self.is_whole(&*self.writable_roster()?);
+        let direct = self.fits_run() && self.is_whole(&*self.writable_roster()?);
         let mut parts = Vec::new();
         let mut runs: Vec<(Piece, u64)> = Vec::new();
         for piece in split(&self.shape, offset, data.len() as u64) {

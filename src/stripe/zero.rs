@@ -1,24 +1,23 @@
-//! Zeroing whole stripes: zero data has zero parity, so every chunk of the stripe is punched.
+//! Zeroing whole stripes: they become unallocated in the epoch map, and read as zeroes whatever
+//! the members hold. Their space is freed.
 
-use super::engine::{Stripes, to_usize};
+use super::engine::Stripes;
 use super::lock::Mode;
 use crate::env::join_all;
 use crate::error::Result;
+use crate::integrity::Pinned;
 use crate::units::StripeIndex;
 use std::sync::Arc;
 
 /// Most stripes zeroed under one set of locks.
 const MAX_RUN: u64 = 256;
-/// Most blocks, lest the record of their checksums outgrow a frame; a single stripe never does.
-const MAX_BLOCKS: usize = 1 << 18;
 
 impl Stripes {
     /// Makes `count` whole stripes from `first` on read as zeroes and frees their space.
     pub async fn zero_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<()> {
-        let most = MAX_RUN.min((MAX_BLOCKS / self.blocks_of(1)) as u64).max(1);
         let mut done = 0;
         while done < count {
-            let now = most.min(count - done);
+            let now = MAX_RUN.min(count - done);
             self.zero_locked(StripeIndex(first.0 + done), now).await?;
             done += now;
         }
@@ -27,42 +26,54 @@ impl Stripes {
 
     async fn zero_locked(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<()> {
         let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
-        let opened = self.open_run(first, count, false, &vec![0; self.blocks_of(count)]).await?;
-        let done = self.punch_run(first, count).await;
-        if done.is_err() {
-            self.keep_zeroes(first, count);
-        }
-        self.close_run(first, count, opened);
-        done
-    }
-
-    /// Keeps what too few members could take.
-    fn keep_zeroes(&self, first: StripeIndex, count: u64) {
-        let chunk = self.env.buffers().take_zeroed(to_usize(self.shape.chunk_bytes())).freeze();
-        for s in first.0..first.0 + count {
-            let all = (0..self.shape.width()).map(|shard| (shard, 0, chunk.clone()));
-            self.torn.keep(StripeIndex(s), all.collect());
-        }
-    }
-
-    async fn punch_run(&self, first: StripeIndex, count: u64) -> Result<()> {
-        let roster = self.writable_roster()?;
-        let mut work = Vec::new();
-        for (slot, view) in self.shape.slots().zip(&roster.slots) {
-            for member in view.primary.iter().chain(view.target.as_ref().map(|t| &t.member)) {
-                for run in self.written_runs(&roster, slot, member, first, count) {
-                    let offset = self.offset_on(member, StripeIndex(first.0 + run.start), 0);
-                    let len = (run.end - run.start) * self.shape.chunk_bytes();
-                    work.push(async move { (member, member.zero(offset, len, true).await) });
-                }
+        let all: Vec<StripeIndex> = (first.0..first.0 + count).map(StripeIndex).collect();
+        let is_zero = |s: &StripeIndex| {
+            !self.epochs.is_allocated(*s) && !self.torn.contains(*s) && !self.staging.has_any(*s)
+        };
+        for some in all.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+            if let Some(first) = some.first().filter(|s| !is_zero(s)) {
+                self.deallocate(*first, some.len() as u64).await?;
             }
         }
-        let mut outcome = Ok(());
-        for (member, done) in join_all(work).await {
-            if let Err(error) = done {
-                outcome = self.settle(member, error).await.and(outcome);
-            }
+        Ok(())
+    }
+
+    async fn deallocate(self: &Arc<Self>, first: StripeIndex, count: u64) -> Result<()> {
+        self.writable_roster()?;
+        let all = || (first.0..first.0 + count).map(StripeIndex);
+        // What is staged from now on is newer than the zeroes.
+        let newest = self.journal.last_version();
+        let ticket = self.journal.zero(first.0, count, newest).await?;
+        let pin = self.journal.hold(&ticket);
+        ticket.written().await?;
+        // Before the space is freed: what is there now may be what a flush made durable.
+        self.flush().await?;
+        for stripe in all() {
+            self.void(stripe, newest, &pin);
         }
-        outcome
+        self.punch_run(first, count).await;
+        self.kick();
+        Ok(())
+    }
+
+    /// A stripe is zero but for what was staged after version `newest`.
+    fn void(&self, stripe: StripeIndex, newest: u64, pin: &Pinned) {
+        self.epochs.note(stripe, false, Some(pin));
+        drop(self.torn.take(stripe));
+        let staged = self.staging.of_stripe(stripe).into_iter().filter(|(_, s)| s.version <= newest);
+        let gone: Vec<u64> = staged.filter_map(|(b, s)| self.staging.remove(b, s.version)).collect();
+        self.journal.home(gone);
+    }
+
+    /// Frees the space. What is there counts no more, so that failing harms nothing; the member
+    /// will be noticed by other means.
+    async fn punch_run(&self, first: StripeIndex, count: u64) {
+        let roster = self.membership.roster();
+        let len = count * self.shape.chunk_bytes();
+        let punch = |member| async move {
+            let offset = self.offset_on(member, first, 0);
+            drop(member.punch_only(offset, len).await);
+        };
+        join_all(roster.members().map(|m| punch(m))).await;
     }
 }

@@ -7,7 +7,6 @@
 
 mod pace;
 mod rebuild;
-mod resync;
 mod supervise;
 
 pub use supervise::supervise;

@@ -1,8 +1,7 @@
-//! One task at a time: replacements first, for redundancy is worth most; then parity.
+//! Replacements are filled as soon as there are some.
 
-use super::{rebuild, resync};
+use super::rebuild;
 use crate::array::Array;
-use crate::observe::Event;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,14 +30,6 @@ async fn round(array: &Arc<Array>) -> bool {
     }
     if roster.slots.iter().any(|s| s.target.is_some()) {
         return rebuild::rebuild(array).await.is_err();
-    }
-    if array.stripes().resync_from().is_some() && roster.slots.iter().all(|s| s.primary.is_some()) {
-        array.tell(Event::ResyncStarted);
-        let done = resync::resync(array).await;
-        if done.is_ok() && array.stripes().resync_from().is_none() {
-            array.tell(Event::ResyncFinished);
-        }
-        return done.is_err();
     }
     false
 }

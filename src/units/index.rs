@@ -64,6 +64,14 @@ impl Epoch {
     pub const MAX: Self = Self(u32::MAX >> 1);
 }
 
+impl Epoch {
+    /// The next epoch.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 impl EventCount {
     /// The next event.
     #[must_use]

@@ -113,6 +113,7 @@ impl World {
             member_deadline: Duration::from_secs(1),
             probe_interval: Duration::from_millis(500),
             staging_bytes: 256 << 10,
+            checksum_cache_bytes: 256 << 10,
             max_rebuild_rate: self.random.chance(200).then_some(4 << 20),
             force,
         }

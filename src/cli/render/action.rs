@@ -49,8 +49,7 @@ pub fn started(
     }
     if let Some(Found::Running(report)) = found {
         let state = match report.state {
-            ArrayState::Optimal if report.clean => return text,
-            ArrayState::Optimal => paint.tone(Tone::Warn, "not clean: its parity is being checked"),
+            ArrayState::Optimal => return text,
             ArrayState::Degraded => paint.tone(Tone::Warn, "degraded"),
             ArrayState::Failed => paint.tone(Tone::Bad, "failed"),
         };

@@ -62,12 +62,11 @@ fn running(report: &Report, paint: Paint) -> String {
 }
 
 fn state(report: &Report, paint: Paint) -> String {
-    let state = match report.state {
+    match report.state {
         ArrayState::Optimal => paint.tone(Tone::Good, "optimal"),
         ArrayState::Degraded => paint.tone(Tone::Warn, "degraded"),
         ArrayState::Failed => paint.tone(Tone::Bad, "failed"),
-    };
-    if report.clean { state } else { format!("{state}, {}", paint.tone(Tone::Warn, "parity being checked")) }
+    }
 }
 
 /// What the array says is wrong; where it says nothing, at least that something is.
@@ -264,9 +263,8 @@ mod tests {
     fn an_array_that_explains_nothing_is_explained() {
         let mut report = sample::degraded();
         report.problems.clear();
-        report.clean = false;
         let text = plain(report);
-        assert!(text.contains("degraded, parity being checked\n"), "{text}");
+        assert!(text.contains("degraded\n"), "{text}");
         assert!(text.contains("1 of 6 slots are not in sync; 2 may be lost\n"), "{text}");
         assert!(text.contains("action: palisade replace tank 3 NEW\n"), "{text}");
     }

@@ -1,0 +1,133 @@
+//! Reading the map back.
+//!
+//! Every member in sync has the same map, but a page may be damaged on one, or may not have
+//! reached another before a crash. Of each sector the copy of the highest generation counts; what
+//! differed then is still in the journal, or was lost by the device, so that pages that differ are
+//! written home anew. A sector that is damaged on every member is taken for allocated: then the
+//! checksums decide what can be read.
+
+use super::map::{EpochMap, Stamp};
+use crate::env::join_all;
+use crate::format::{
+    PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, SECTORS_PER_PAGE, Sector, decode_page,
+};
+use crate::member::Member;
+use crate::units::{ArrayId, Epoch, StripeIndex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Pages read at once.
+const BATCH: u64 = 256;
+
+/// Pages of one member that are not holes; `None` for one that cannot be read.
+type Copy = BTreeMap<u64, Option<[Sector; SECTORS_PER_PAGE]>>;
+
+/// The map as `members` (those in sync) have it; it begins in an epoch after all in it and `floor`.
+pub async fn load(
+    array: ArrayId,
+    stripes: u64,
+    offset: u64,
+    members: &[Arc<Member>],
+    floor: Epoch,
+) -> EpochMap {
+    let map = EpochMap::new(array, offset, stripes);
+    let pages = stripes.div_ceil(PAGE_ENTRIES as u64);
+    let copies = join_all(members.iter().map(|m| read(m, array, offset, pages))).await;
+    let mut present: Vec<u64> = copies.iter().flat_map(|c| c.keys().copied()).collect();
+    present.sort_unstable();
+    present.dedup();
+    for page in present {
+        for sector in 0..SECTORS_PER_PAGE {
+            merge(&map, &copies, page, sector, floor);
+        }
+    }
+    map.begin_after(floor);
+    map
+}
+
+/// One member's map, as far as it can be read.
+async fn read(member: &Arc<Member>, array: ArrayId, offset: u64, pages: u64) -> Copy {
+    let mut copy = Copy::new();
+    let whole = vec![crate::member::Span { len_bytes: pages * PAGE_BYTES, hole: false }];
+    let spans = member.spans(offset, pages * PAGE_BYTES).await.unwrap_or(whole);
+    let mut at = 0;
+    for span in spans {
+        let end = at + span.len_bytes;
+        if !span.hole {
+            let mut page = at / PAGE_BYTES;
+            while page < end.div_ceil(PAGE_BYTES) {
+                let count = BATCH.min(end.div_ceil(PAGE_BYTES) - page);
+                read_pages(member, array, offset, page, count, &mut copy).await;
+                page += count;
+            }
+        }
+        at = end;
+    }
+    copy
+}
+
+async fn read_pages(
+    member: &Arc<Member>,
+    array: ArrayId,
+    offset: u64,
+    first: u64,
+    count: u64,
+    copy: &mut Copy,
+) {
+    let len = |pages: u64| usize::try_from(pages * PAGE_BYTES).unwrap_or(0);
+    let mut parts = Vec::new();
+    match member.read(offset + first * PAGE_BYTES, len(count)).await {
+        Ok(bytes) => parts.push((first, Some(bytes))),
+        // One bad page must not cost the others.
+        Err(_) => {
+            for page in first..first + count {
+                parts.push((page, member.read(offset + page * PAGE_BYTES, len(1)).await.ok()));
+            }
+        }
+    }
+    for (first, bytes) in parts {
+        let Some(bytes) = bytes else {
+            copy.insert(first, None);
+            continue;
+        };
+        for (page, bytes) in (first..).zip(bytes.chunks_exact(len(1))) {
+            let sectors = decode_page(PageKind::Epochs(array), page, bytes).ok();
+            if sectors.is_none_or(|s| s.iter().any(|s| !matches!(s, Sector::Blank))) {
+                copy.insert(page, sectors);
+            }
+        }
+    }
+}
+
+/// Puts what the members say of one sector into the map.
+fn merge(map: &EpochMap, copies: &[Copy], page: u64, sector: usize, floor: Epoch) {
+    const NEVER: [u32; SECTOR_ENTRIES] = [0; SECTOR_ENTRIES];
+    let of_copy = |copy: &Copy| match copy.get(&page) {
+        None => Some((0, NEVER)),
+        Some(None) => None,
+        Some(Some(sectors)) => match sectors.get(sector) {
+            Some(Sector::Good { generation, entries }) => Some((*generation, *entries)),
+            Some(Sector::Blank) => Some((0, NEVER)),
+            Some(Sector::Bad) | None => None,
+        },
+    };
+    let said: Vec<Option<(u32, [u32; SECTOR_ENTRIES])>> = copies.iter().map(of_copy).collect();
+    let first = page * PAGE_ENTRIES as u64 + (sector * SECTOR_ENTRIES) as u64;
+    let newest = said.iter().flatten().max_by_key(|(generation, _)| *generation);
+    match newest {
+        Some((generation, entries)) => {
+            for (stripe, entry) in (first..).zip(entries).filter(|(_, e)| **e != 0) {
+                map.put(StripeIndex(stripe), Stamp::decode(*entry));
+            }
+            map.set_generation(page, sector, *generation);
+        }
+        None => {
+            for stripe in first..first + SECTOR_ENTRIES as u64 {
+                map.put(StripeIndex(stripe), Stamp { allocated: true, epoch: floor });
+            }
+        }
+    }
+    if said.iter().any(|s| s.as_ref() != newest) {
+        map.rewrite(page);
+    }
+}

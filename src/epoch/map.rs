@@ -1,0 +1,281 @@
+//! The map in memory.
+//!
+//! The epoch is a number that rises whenever everything changed so far is home, durably, on every
+//! member that counts (but not more than about once a second). A stripe's stamp is the epoch of its
+//! last change. So a member that is lost lacks at most the stripes with later stamps than the last
+//! such moment, however many members come and go; the same tells a backup or a replica what it lacks.
+//!
+//! Pages nobody wrote to are not held in memory: a fresh array of any size costs next to nothing.
+
+use crate::format::{PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTORS_PER_PAGE, encode_page};
+use crate::integrity::{Home, Pinned};
+use crate::units::{ArrayId, Epoch, StripeIndex};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+const ALLOCATED: u32 = 1 << 31;
+
+/// What the map says of a stripe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamp {
+    /// Written since it was made or last zeroed; otherwise it reads as zeroes.
+    pub allocated: bool,
+    /// The epoch of its last change; 0 if never changed.
+    pub epoch: Epoch,
+}
+
+impl Stamp {
+    fn encode(self) -> u32 {
+        (self.epoch.0 & !ALLOCATED) | if self.allocated { ALLOCATED } else { 0 }
+    }
+
+    pub(super) fn decode(entry: u32) -> Self {
+        Self { allocated: entry & ALLOCATED != 0, epoch: Epoch(entry & !ALLOCATED) }
+    }
+}
+
+struct Page {
+    entries: [AtomicU32; PAGE_ENTRIES],
+    generations: [AtomicU32; SECTORS_PER_PAGE],
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            entries: std::array::from_fn(|_| AtomicU32::new(0)),
+            generations: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+}
+
+/// The epoch map of an array.
+pub struct EpochMap {
+    array: ArrayId,
+    offset: u64,
+    stripes: u64,
+    pages: Vec<OnceLock<Box<Page>>>,
+    changed: Mutex<BTreeMap<u64, Home>>,
+    allocated: AtomicU64,
+    now: AtomicU32,
+    durable: AtomicU32,
+}
+
+impl EpochMap {
+    /// A map in which nothing is allocated, which lies at `offset` on each member.
+    pub fn new(array: ArrayId, offset: u64, stripes: u64) -> Self {
+        let pages = usize::try_from(stripes.div_ceil(PAGE_ENTRIES as u64)).unwrap_or(usize::MAX);
+        Self {
+            array,
+            offset,
+            stripes,
+            pages: (0..pages).map(|_| OnceLock::new()).collect(),
+            changed: Mutex::default(),
+            allocated: AtomicU64::new(0),
+            now: AtomicU32::new(1),
+            durable: AtomicU32::new(0),
+        }
+    }
+
+    /// Where a page lies on each member.
+    pub fn offset_of(&self, page: u64) -> u64 {
+        self.offset + page * PAGE_BYTES
+    }
+
+    /// What is known of a stripe.
+    pub fn stamp(&self, stripe: StripeIndex) -> Stamp {
+        let (page, entry) = place(stripe);
+        let page = self.pages.get(page).and_then(|p| p.get());
+        let entry = page.and_then(|p| p.entries.get(entry)).map_or(0, |e| e.load(Ordering::Acquire));
+        Stamp::decode(entry)
+    }
+
+    /// Whether a stripe was written since it was made or last zeroed.
+    pub fn is_allocated(&self, stripe: StripeIndex) -> bool {
+        self.stamp(stripe).allocated
+    }
+
+    /// Number of allocated stripes.
+    pub fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
+    /// A stripe was changed, by the frame that `pin` keeps. Call with its lock held, when members
+    /// have the change.
+    pub fn note(&self, stripe: StripeIndex, allocated: bool, pin: Option<&Pinned>) {
+        if stripe.0 >= self.stripes {
+            return;
+        }
+        let mut changed = self.changed();
+        self.put(stripe, Stamp { allocated, epoch: self.now() });
+        changed.entry(place(stripe).0 as u64).or_default().change(pin.cloned());
+    }
+
+    pub(super) fn put(&self, stripe: StripeIndex, stamp: Stamp) {
+        let (page, entry) = place(stripe);
+        let Some(page) = self.pages.get(page).filter(|_| stripe.0 < self.stripes) else { return };
+        let Some(entry) = page.get_or_init(Box::default).entries.get(entry) else { return };
+        let old = Stamp::decode(entry.swap(stamp.encode(), Ordering::AcqRel));
+        match (old.allocated, stamp.allocated) {
+            (false, true) => self.allocated.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.allocated.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+    }
+
+    pub(super) fn set_generation(&self, page: u64, sector: usize, generation: u32) {
+        let page = usize::try_from(page).ok().and_then(|p| self.pages.get(p));
+        if let Some(found) = page.and_then(|p| p.get_or_init(Box::default).generations.get(sector)) {
+            found.store(generation, Ordering::Relaxed);
+        }
+    }
+
+    /// The present epoch.
+    pub fn now(&self) -> Epoch {
+        Epoch(self.now.load(Ordering::Acquire))
+    }
+
+    /// The last epoch of which every change is home, durably, on every member that counts.
+    pub fn durable(&self) -> Epoch {
+        Epoch(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Everything of epochs up to `epoch` is home durably.
+    pub fn settled(&self, epoch: Epoch) {
+        self.durable.fetch_max(epoch.0, Ordering::AcqRel);
+    }
+
+    /// Goes on to the next epoch; answers the one that ends.
+    pub fn raise(&self) -> Epoch {
+        // Under the lock: whoever notes a change has done so with the old epoch or does with the new.
+        let _changed = self.changed();
+        let now = self.now.load(Ordering::Acquire);
+        self.now.store((now + 1).min(ALLOCATED - 1), Ordering::Release);
+        Epoch(now)
+    }
+
+    /// Begins later than any epoch in the map and than `floor`.
+    pub(super) fn begin_after(&self, floor: Epoch) {
+        let latest = self.pages.iter().filter_map(OnceLock::get).flat_map(|p| &p.entries);
+        let latest = latest.map(|e| Stamp::decode(e.load(Ordering::Relaxed)).epoch.0).max().unwrap_or(0);
+        let last = latest.max(floor.0).min(ALLOCATED - 2);
+        self.now.store(last + 1, Ordering::Release);
+        self.durable.store(last, Ordering::Release);
+    }
+
+    /// The pages that anything was ever written to.
+    pub fn present_pages(&self) -> Vec<u64> {
+        (0..).zip(&self.pages).filter(|(_, p)| p.get().is_some()).map(|(index, _)| index).collect()
+    }
+
+    /// Pages that are not home.
+    pub fn not_home(&self) -> usize {
+        self.changed().len()
+    }
+
+    /// Begins to bring changed pages home: for each its number, its bytes, and the pin to keep.
+    pub fn begin(&self) -> Vec<(u64, Bytes, Option<Pinned>)> {
+        let mut changed = self.changed();
+        let begin = |(page, home): (&u64, &mut Home)| {
+            let pin = home.begin()?;
+            self.raise_generations(*page);
+            Some((*page, self.bytes(*page)?, pin))
+        };
+        changed.iter_mut().filter_map(begin).collect()
+    }
+
+    /// A page is home, or (`Err` with its pin) is not.
+    pub fn end(&self, page: u64, done: Result<(), Option<Pinned>>) {
+        let mut changed = self.changed();
+        let Some(home) = changed.get_mut(&page) else { return };
+        match done {
+            Ok(()) => home.done(),
+            Err(pin) => home.change(pin),
+        }
+        if home.is_same() {
+            changed.remove(&page);
+        }
+    }
+
+    /// Has a page written home although nothing changed: a member differs.
+    pub(super) fn rewrite(&self, page: u64) {
+        self.changed().entry(page).or_default().change(None);
+    }
+
+    /// A page as it is stored; `None` if nothing was ever written to it.
+    pub fn bytes(&self, index: u64) -> Option<Bytes> {
+        let page = self.page(index)?;
+        let entries: [u32; PAGE_ENTRIES] = load(&page.entries);
+        let kind = PageKind::Epochs(self.array);
+        Some(Bytes::copy_from_slice(&encode_page(kind, index, &load(&page.generations), &entries)))
+    }
+
+    /// What is written next counts more than what was written before.
+    fn raise_generations(&self, index: u64) {
+        for generation in self.page(index).iter().flat_map(|page| &page.generations) {
+            generation.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn page(&self, index: u64) -> Option<&Page> {
+        Some(self.pages.get(usize::try_from(index).ok()?)?.get()?)
+    }
+
+    fn changed(&self) -> MutexGuard<'_, BTreeMap<u64, Home>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn load<const N: usize>(from: &[AtomicU32; N]) -> [u32; N] {
+    std::array::from_fn(|i| from.get(i).map_or(0, |value| value.load(Ordering::Acquire)))
+}
+
+fn place(stripe: StripeIndex) -> (usize, usize) {
+    let entries = PAGE_ENTRIES as u64;
+    let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    (index(stripe.0 / entries), index(stripe.0 % entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map() -> EpochMap {
+        EpochMap::new(ArrayId::from_bytes([1; 16]), 0, 5000)
+    }
+
+    #[test]
+    fn a_stripe_is_stamped_with_the_epoch_of_its_last_change() {
+        let map = map();
+        assert_eq!(map.stamp(StripeIndex(4999)), Stamp::default());
+        map.note(StripeIndex(4999), true, None);
+        assert_eq!(map.raise(), Epoch(1));
+        map.note(StripeIndex(7), true, None);
+        map.note(StripeIndex(8), true, None);
+        map.note(StripeIndex(8), false, None);
+        let stamp = |s| (map.stamp(StripeIndex(s)).allocated, map.stamp(StripeIndex(s)).epoch.0);
+        assert_eq!([stamp(4999), stamp(7), stamp(8), stamp(9)], [(true, 1), (true, 2), (false, 2), (false, 0)]);
+        assert_eq!((map.allocated(), map.present_pages()), (2, vec![0, 4]));
+        map.note(StripeIndex(5000), true, None);
+        assert_eq!(map.allocated(), 2, "there is no such stripe");
+    }
+
+    #[test]
+    fn a_changed_page_is_not_home_until_it_was_written_as_it_is() {
+        let map = map();
+        map.note(StripeIndex(1), true, None);
+        map.note(StripeIndex(2000), true, None);
+        let begun = map.begin();
+        assert_eq!(begun.iter().map(|(page, ..)| *page).collect::<Vec<_>>(), [0, 1]);
+        assert!(map.begin().is_empty(), "they are on their way");
+        map.note(StripeIndex(2), true, None);
+        map.end(0, Ok(()));
+        map.end(1, Err(None));
+        assert_eq!(map.not_home(), 2);
+        for (page, ..) in map.begin() {
+            map.end(page, Ok(()));
+        }
+        assert_eq!(map.not_home(), 0);
+    }
+}

@@ -1,0 +1,124 @@
+//! Bringing changed pages of the checksum tables and of the epoch map home.
+//!
+//! A change of a page costs nothing while the journal has what can redo it. Pages go home when the
+//! journal needs the space, when nothing else is to be done, and before something is recorded that
+//! rests on them. Then everything changed so far is on the members: that ends an epoch.
+
+use super::engine::Stripes;
+use crate::env::{Moment, join_all};
+use crate::error::{Error, ErrorKind, Result};
+use crate::member::{Member, Persistence};
+use crate::units::Epoch;
+use bytes::Bytes;
+use futures::channel::oneshot;
+use futures::lock::Mutex as AsyncMutex;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// An epoch lasts at least so long: they are numbered with 31 bits.
+const EPOCH: Duration = Duration::from_secs(1);
+/// Pages of checksums that may wait before they are brought home.
+const MANY_PAGES: usize = 4096;
+/// Pages of the epoch map written at once.
+const BATCH: usize = 64;
+
+/// One at a time brings pages home.
+#[derive(Default)]
+pub(super) struct Tables {
+    writing: AsyncMutex<()>,
+    raised: Mutex<Option<Moment>>,
+}
+
+impl Stripes {
+    /// Whether every page is home.
+    pub(super) fn tables_are_home(&self) -> bool {
+        self.integrity.not_home() == 0 && self.epochs.not_home() == 0
+    }
+
+    /// Whether pages should go home although there is other work.
+    pub(super) fn tables_are_pressed(&self) -> bool {
+        self.journal.wants_space() && !self.tables_are_home() || self.integrity.not_home() > MANY_PAGES
+    }
+
+    /// Brings every changed page home, durably. Goes on though the asker goes away.
+    pub async fn write_tables(self: &Arc<Self>) -> Result<()> {
+        let (sender, done) = oneshot::channel();
+        let this = Arc::clone(self);
+        self.env.spawn(Box::pin(async move {
+            let result = this.write_tables_now().await;
+            // Nobody may be waiting any more.
+            drop(sender.send(result));
+        }));
+        let gone = || Error::new(ErrorKind::ShuttingDown, "the executor is stopping");
+        done.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    async fn write_tables_now(&self) -> Result<()> {
+        let _alone = self.tables.writing.lock().await;
+        let ended = self.end_epoch();
+        self.write_pages().await?;
+        self.flush().await?;
+        if let Some(epoch) = ended {
+            self.epochs.settled(epoch);
+        }
+        Ok(())
+    }
+
+    /// Changes from now on belong to another epoch, unless this one has only begun.
+    fn end_epoch(&self) -> Option<Epoch> {
+        let mut raised = self.tables.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.env.now();
+        if raised.is_some_and(|last| now.since(last) < EPOCH) {
+            return None;
+        }
+        *raised = Some(now);
+        Some(self.epochs.raise())
+    }
+
+    async fn write_pages(&self) -> Result<()> {
+        let members: Vec<Arc<Member>> = self.membership.roster().members().cloned().collect();
+        let mut outcome = Ok(());
+        for unwritten in self.integrity.write_home(&members).await {
+            outcome = self.settle(&unwritten.member, unwritten.error).await.and(outcome);
+        }
+        let changed = self.epochs.begin();
+        for some in changed.chunks(BATCH) {
+            let writes = some.iter().map(|(page, bytes, pin)| {
+                let members = &members;
+                async move {
+                    let done = self.write_epoch_page(members, *page, bytes).await;
+                    let failed = || Error::new(ErrorKind::Io, "the epoch map could not be written");
+                    self.epochs.end(*page, done.as_ref().copied().map_err(|_| pin.clone()));
+                    done.map_err(|_| failed())
+                }
+            });
+            outcome = join_all(writes).await.into_iter().fold(outcome, Result::and);
+        }
+        // What the pins kept may go now, and not before.
+        drop(changed);
+        outcome
+    }
+
+    async fn write_epoch_page(&self, members: &[Arc<Member>], page: u64, bytes: &Bytes) -> Result<()> {
+        let offset = self.epochs.offset_of(page);
+        let writes = members.iter().map(|member| async move {
+            let done = member.write(offset, vec![bytes.clone()], Persistence::Cached).await;
+            (Arc::clone(member), done)
+        });
+        self.settle_all_of(join_all(writes).await).await
+    }
+
+    /// Brings all of the epoch map to a member that is to count from now on.
+    pub(super) async fn copy_epochs_to(&self, member: &Arc<Member>) -> Result<()> {
+        let _alone = self.tables.writing.lock().await;
+        for pages in self.epochs.present_pages().chunks(BATCH) {
+            let pages = pages.iter().filter_map(|page| Some((*page, self.epochs.bytes(*page)?)));
+            let writes = pages.map(|(page, bytes)| async move {
+                let done = member.write(self.epochs.offset_of(page), vec![bytes], Persistence::Cached).await;
+                (Arc::clone(member), done)
+            });
+            self.settle_all_of(join_all(writes).await).await?;
+        }
+        Ok(())
+    }
+}
