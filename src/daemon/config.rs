@@ -121,6 +121,7 @@ struct RawConfig {
     inflight: Option<u64>,
     #[serde(default, deserialize_with = "size")]
     staging: Option<u64>,
+    #[serde(default, deserialize_with = "size")]
     checksum_cache: Option<u64>,
     #[serde(default, deserialize_with = "size")]
     buffers: Option<u64>,

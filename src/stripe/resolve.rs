@@ -35,6 +35,8 @@ struct Known {
     new: bool,
     /// The media has what was there before, or that was zero.
     old: bool,
+    /// The media can be read: what is old there was not written.
+    there: bool,
 }
 
 /// What to do with a row.
@@ -52,7 +54,7 @@ enum Way {
 
 /// A row's way, for `k` data shards (pure).
 fn choose(k: usize, row: &[Known]) -> Way {
-    let known = |s: &Known| s.logged || s.new || s.old;
+    let known = |s: &Known| s.logged || s.new || s.old && s.there;
     if row.iter().take(k).all(known) {
         return Way::AsItIs;
     }
@@ -266,6 +268,7 @@ impl Column {
             logged: self.logged.get(row).is_some_and(|b| b.is_some()),
             new: is(&self.new),
             old: is(&self.old) || self.old.get(row) == Some(&ZERO),
+            there: media.is_some(),
         }
     }
 
@@ -314,10 +317,12 @@ async fn read_blocks(member: &crate::member::Member, offset: u64, rows: usize) -
 mod tests {
     use super::*;
 
-    const LOGGED: Known = Known { logged: true, new: false, old: false };
-    const NEW: Known = Known { logged: false, new: true, old: false };
-    const OLD: Known = Known { logged: false, new: false, old: true };
-    const GONE: Known = Known { logged: false, new: false, old: false };
+    const LOGGED: Known = Known { logged: true, new: false, old: false, there: true };
+    const NEW: Known = Known { logged: false, new: true, old: false, there: true };
+    const OLD: Known = Known { logged: false, new: false, old: true, there: true };
+    const GONE: Known = Known { logged: false, new: false, old: false, there: false };
+    /// Of a member that is lost; before it was zero.
+    const ZERO_ONCE: Known = Known { old: true, ..GONE };
 
     #[test]
     fn every_row_of_the_table() {
@@ -328,6 +333,8 @@ mod tests {
         assert_eq!(choose(2, &[NEW, GONE, NEW, OLD]), Way::Forward(vec![0, 2]));
         assert_eq!(choose(2, &[GONE, GONE, NEW, NEW]), Way::Forward(vec![2, 3]));
         assert_eq!(choose(2, &[GONE, LOGGED, LOGGED, NEW]), Way::Forward(vec![1, 2]));
+        assert_eq!(choose(2, &[NEW, ZERO_ONCE, NEW, NEW]), Way::Forward(vec![0, 2]));
+        assert_eq!(choose(2, &[OLD, ZERO_ONCE, OLD, NEW]), Way::Back(vec![0, 1]));
         assert_eq!(choose(2, &[OLD, GONE, OLD, NEW]), Way::Back(vec![0, 2]));
         assert_eq!(choose(2, &[GONE, NEW, OLD, OLD]), Way::Back(vec![2, 3]));
         assert_eq!(choose(2, &[GONE, NEW, OLD, GONE]), Way::Partly);
