@@ -5,7 +5,7 @@
 //! lost rows are reconstructed from k others, which are read in the same merged reads. What fails
 //! on the way is recovered stripe by stripe.
 
-use super::engine::{Stripes, part};
+use super::engine::{Stripes, part, to_usize};
 use super::gather::{Care, Want};
 use super::lock::{Guard, Mode};
 use super::roster::Roster;
@@ -56,7 +56,7 @@ impl Stripes {
         for (wanted, pieces) in stripes.iter().zip(answers) {
             match pieces {
                 Some(pieces) => answer.extend(pieces),
-                None => answer.extend(self.read_with_errors(wanted).await?),
+                None => answer.extend(self.read_with_errors(wanted, &staged).await?),
             }
         }
         if !staged.is_empty() {
@@ -155,13 +155,37 @@ impl Stripes {
         wanted.parts.iter().map(of_part).collect()
     }
 
-    /// The slow way, chunk by chunk, when something failed on the fast one.
-    async fn read_with_errors(self: &Arc<Self>, wanted: &Wanted) -> Result<Vec<Bytes>> {
+    /// The slow way, chunk by chunk, when something failed on the fast one. What is staged need not
+    /// be readable at home.
+    async fn read_with_errors(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        staged: &[(u64, Bytes)],
+    ) -> Result<Vec<Bytes>> {
         let _guard = self.locks.lock(wanted.stripe, Mode::Shared).await;
         let roster = self.membership.roster();
         let mut pieces = Vec::with_capacity(wanted.parts.len());
         for (chunk, rows) in &wanted.parts {
-            pieces.extend(self.recover(&roster, wanted.stripe, rows.clone(), &[*chunk], &[]).await?);
+            let base = wanted.stripe.0 * self.shape.stripe_bytes() + *chunk as u64 * self.shape.chunk_bytes();
+            let is_staged = |row: u64| {
+                let block = (base + row) / BLOCK_BYTES;
+                staged.binary_search_by_key(&block, |(b, _)| *b).is_ok()
+            };
+            let all = self.recover(&roster, wanted.stripe, rows.clone(), &[*chunk], &[]).await;
+            let blocks = || rows.clone().step_by(to_usize(BLOCK_BYTES));
+            match all {
+                Ok(bytes) => pieces.extend(bytes),
+                Err(e) if !blocks().any(is_staged) => return Err(e),
+                Err(_) => {
+                    for row in blocks() {
+                        let rows = row..row + BLOCK_BYTES;
+                        pieces.extend(match is_staged(row) {
+                            true => vec![self.zeroes(BLOCK_BYTES)],
+                            false => self.recover(&roster, wanted.stripe, rows, &[*chunk], &[]).await?,
+                        });
+                    }
+                }
+            }
         }
         Ok(pieces)
     }
