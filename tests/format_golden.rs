@@ -101,8 +101,20 @@ fn widest() -> Superblock {
     sb
 }
 
-fn states() -> [(&'static str, Superblock); 3] {
-    [("fresh", fresh()), ("rebuilding", rebuilding()), ("widest", widest())]
+/// With checksums, in its seventh epoch, one member lost in the fifth.
+fn epochs() -> Superblock {
+    let mut sb = fresh();
+    sb.features.incompat = Features::JOURNAL | Features::CHECKSUMS;
+    sb.membership.epoch = Epoch(7);
+    sb.membership.event_count = EventCount(9);
+    sb.membership.entries[3].role = Role::Faulty(Slot(3));
+    sb.membership.entries[3].lost_at = EventCount(6);
+    sb.membership.entries[3].lost_epoch = Epoch(5);
+    sb
+}
+
+fn states() -> [(&'static str, Superblock); 4] {
+    [("fresh", fresh()), ("rebuilding", rebuilding()), ("widest", widest()), ("epochs", epochs())]
 }
 
 fn golden_path(name: &str) -> PathBuf {
@@ -151,6 +163,23 @@ fn fields_lie_where_the_document_says() {
     let filling = 1792 + 6 * 96;
     assert_eq!(bytes[filling + 16..filling + 24], [3, 2, 4, 0, 0, 0, 0, 0]);
     assert_eq!(u64_at(filling + 32 + 3 * 16), 3000);
+
+    let bytes = std::fs::read(golden_path("epochs")).unwrap();
+    assert_eq!(bytes[40..48], [3, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[440..448], [7, 0, 0, 0, 0, 0, 0, 0]);
+    let lost = 1792 + 3 * 96;
+    assert_eq!(bytes[lost + 16..lost + 24], [2, 3, 0, 0, 5, 0, 0, 0]);
+}
+
+#[test]
+fn an_array_from_before_the_epoch_map_has_epoch_zero_and_no_checksums() {
+    for name in ["fresh", "rebuilding", "widest"] {
+        let sb = Superblock::parse(&std::fs::read(golden_path(name)).unwrap()).unwrap();
+        assert!(!sb.features.has_checksums(), "{name}");
+        assert_eq!(sb.membership.epoch, Epoch(0), "{name}");
+        assert!(sb.membership.entries.iter().all(|e| e.lost_epoch == Epoch(0)), "{name}");
+    }
+    assert!(epochs().features.has_checksums() && epochs().features.has_journal());
 }
 
 #[test]
@@ -224,10 +253,12 @@ fn fields_that_make_no_sense_are_refused_though_the_checksum_is_right() {
         (298, &[9]),                   // too many lineages
         (300, &[25, 1]),               // too many members
         (300, &[7]),                   // an entry of zeroes
+        (440, &[0, 0, 0, 0x80]),       // an epoch beyond the last
         (1792 + 16, &[9]),             // an unknown role
         (1792 + 17, &[6]),             // a slot that does not exist
         (1792 + 17, &[1]),             // a slot with two owners
         (1792 + 18, &[5]),             // too many ranges
+        (1792 + 20, &[1]),             // lost in an epoch that has not begun
     ] {
         let parsed = Superblock::parse(&forged(&fresh(), at, bytes));
         let error = parsed.expect_err(&format!("byte {at} = {bytes:?} was believed"));
@@ -248,6 +279,8 @@ fn what_would_not_be_read_back_is_not_written() {
     refused(|sb| sb.volume_bytes += 4096);
     refused(|sb| sb.membership.entries.push(entry(200, Role::Spare)));
     refused(|sb| sb.membership.previous.push(lineage(9)));
+    refused(|sb| sb.membership.epoch = Epoch(Epoch::MAX.0 + 1));
+    refused(|sb| sb.membership.entries[0].lost_epoch = Epoch(1));
     refused(|sb| sb.membership.entries[0].rebuilt.push(range(100, 1)));
     refused(|sb| sb.features.incompat = 4);
 }
@@ -297,7 +330,7 @@ prop_compose! {
         name in "[a-zA-Z0-9äöü_.-]{1,32}", ids in any::<[u8; 16]>(), numbers in any::<[u64; 4]>(),
         previous in prop::collection::vec(any::<[u8; 16]>(), 0..=MAX_PREVIOUS),
         roles in prop::collection::vec((0u8..5, 0u64..1000), 80), spares in 0u8..20,
-        clean in any::<bool>(), resync in prop::option::of(0u64..100),
+        clean in any::<bool>(), resync in prop::option::of(0u64..100), epoch in 0..=Epoch::MAX.0,
     ) -> Superblock {
         let shape = Shape::new(data, parity, 1 << chunk).unwrap();
         let member_bytes = member_bytes / 4096 * 4096;
@@ -307,7 +340,8 @@ prop_compose! {
             let rebuilt = (0..u64::from(role)).map(|i| range(i * 3, 2)).take(MAX_RANGES).collect();
             let role = if role % 2 == 0 { Role::InSync(slot) } else { Role::Faulty(slot) };
             let lost_at = EventCount(lost);
-            entries.push(Entry { lost_at, ..entry(slot.0, role) });
+            let lost_epoch = Epoch(u32::try_from(lost).unwrap().min(epoch));
+            entries.push(Entry { lost_at, lost_epoch, ..entry(slot.0, role) });
             if lost % 3 == 0 {
                 entries.push(Entry { rebuilt, ..entry(100 + slot.0, Role::Rebuilding(slot)) });
             }
@@ -329,7 +363,7 @@ prop_compose! {
                 previous: previous.into_iter().map(Lineage::from_bytes).collect(),
                 clean,
                 resync_from: resync.map(StripeIndex),
-                epoch: Epoch(0),
+                epoch: Epoch(epoch),
                 entries,
             },
             ..fresh()

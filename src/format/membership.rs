@@ -338,6 +338,14 @@ mod tests {
     }
 
     #[test]
+    fn no_member_was_lost_in_an_epoch_that_has_not_begun() {
+        let lost_in =
+            |epoch| check(vec![Entry { lost_epoch: Epoch(epoch), ..entry(1, Role::Faulty(Slot(0))) }]);
+        assert!(lost_in(0).is_ok() && lost_in(1).is_ok());
+        assert!(lost_in(2).is_err());
+    }
+
+    #[test]
     fn a_table_beyond_its_limit_is_refused() {
         let many = |count: usize| {
             let ids = (1..=count).map(|n| MemberId::from_bytes((n as u128).to_le_bytes()));

@@ -309,3 +309,48 @@ impl Column<'_> {
 fn to_usize(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{ParityRecord, ParityRow, Piece};
+
+    /// On 2+1 with two blocks in a chunk, ten stripes.
+    fn fits(record: Record) -> bool {
+        check(&record, &Shape::new(2, 1, 8192).unwrap(), 10).is_ok()
+    }
+
+    #[test]
+    fn data_and_parity_lie_inside_the_array() {
+        let data = |block| Record::Data { version: 1, block, bytes: Bytes::from(vec![0; 8192]) };
+        assert!(fits(data(38)) && !fits(data(39)));
+        let parity = |stripe, block, shard, row_block| {
+            let rows = vec![ParityRow { shard, row_block, bytes: Bytes::from(vec![0; 4096]) }];
+            let pieces = vec![Piece { block, version: 1, crc: 0 }];
+            Record::Parity(ParityRecord { stripe, fresh: false, pieces, rows })
+        };
+        assert!(fits(parity(9, 39, 2, 1)));
+        for (stripe, block, shard, row_block) in [(10, 40, 2, 1), (9, 35, 2, 1), (9, 39, 1, 1), (9, 39, 2, 2)]
+        {
+            assert!(!fits(parity(stripe, block, shard, row_block)), "{stripe} {block} {shard} {row_block}");
+        }
+    }
+
+    #[test]
+    fn an_open_record_has_a_checksum_of_every_block_of_its_stripes() {
+        let open = |first_stripe, count, crcs| {
+            let crcs = vec![0; crcs];
+            fits(Record::Open { first_stripe, count, up_to_version: 0, fresh: false, crcs })
+        };
+        assert!(open(0, 1, 6) && open(8, 2, 12));
+        // Too few, too many, a stripe too far, a number that overflows.
+        assert!(!open(0, 2, 6) && !open(0, 1, 12) && !open(9, 2, 12) && !open(0, u64::MAX, 6));
+    }
+
+    #[test]
+    fn zeroed_stripes_lie_inside_the_array() {
+        let zero = |first_stripe, count| fits(Record::Zero { first_stripe, count, up_to_version: 0 });
+        assert!(zero(0, 10) && zero(9, 1));
+        assert!(!zero(10, 1) && !zero(0, 11) && !zero(1, u64::MAX));
+    }
+}
