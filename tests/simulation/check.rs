@@ -29,7 +29,7 @@ impl World {
         self.stop().await?;
         self.verify_parity(&disks)?;
         self.detach_some(self.shape.parity());
-        self.assemble(false)
+        self.assemble()
             .await
             .map_err(|e| format!("does not start with m members missing: {}", e.report()))?;
         self.verify_volume("with m members missing").await?;
@@ -49,7 +49,6 @@ impl World {
             };
             self.wait_for("rebuild to end", settled).await?;
             if World::is_whole(&self.report()) {
-                self.fragile = false;
                 return Ok(());
             }
             if round > 12 {

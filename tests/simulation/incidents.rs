@@ -1,10 +1,9 @@
 //! What happens to the array during a run, besides requests.
 
-use super::guarantees::Guarantees;
 use super::world::{Check, Running, World};
 use palisade::array::{ArrayState, MemberRef, MemberReport, MemberState, RebuildControl, Report};
 use palisade::env::{Environment, deadline};
-use palisade::error::{Error, ErrorKind};
+use palisade::error::Error;
 use palisade::member::sim::{Crash, FaultPlan, Trouble};
 use palisade::units::MemberId;
 use std::sync::Arc;
@@ -214,9 +213,12 @@ impl World {
         let array = Arc::clone(&self.running().array);
         self.note(|| format!("remove {} ({:?})", member.path, member.state));
         let reference = MemberRef::Id(member.uuid);
+        let before = self.gone_faulty.lock().unwrap().len();
         let removed = self.command("remove", async move { array.remove(&reference).await }).await?;
+        // Whoever fails while the command waits its turn may go.
+        let failed = self.gone_faulty.lock().unwrap()[before..].contains(&member.path);
         match removed {
-            Ok(_) if needed => Err(format!("{} was removed although in sync", member.path)),
+            Ok(_) if needed && !failed => Err(format!("{} was removed although in sync", member.path)),
             Ok(_) => {
                 self.disks.detach(&member.path);
                 Ok(())
@@ -279,7 +281,7 @@ impl World {
     /// The process is killed or the power fails, anywhere between two steps of a request.
     async fn crash_and_recover(&mut self) -> Check {
         let degraded_allowed = self.scenario.crashes_degraded();
-        if !(degraded_allowed || self.lost_slots().is_empty() && self.report().clean) {
+        if !(degraded_allowed || self.lost_slots().is_empty()) {
             return Ok(());
         }
         if self.random.chance(700) {
@@ -294,60 +296,26 @@ impl World {
             self.pause(Duration::from_millis(1500)).await;
         }
         let degraded = !self.lost_slots().is_empty();
-        let may_go = match self.guarantees {
-            Guarantees::Today if degraded || !self.report().clean => 0,
-            Guarantees::Today => self.shape.parity(),
-            Guarantees::Journal => self.budget(),
-        };
+        let may_go = self.budget();
         self.verdict()?;
         let crash = if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill };
-        let at_risk = self.crash(crash);
+        self.crash(crash);
         self.heal_all();
         let mut missing = 0;
         if degraded_allowed && may_go > 0 && self.random.chance(300) {
             missing = self.random.between(1, may_go as u64);
             self.detach_some(usize::try_from(missing).unwrap());
         }
-        let started = self.assemble(false).await;
-        match started {
-            Ok(()) => {}
-            Err(e) if self.guarantees == Guarantees::Journal => {
-                return Err(format!("does not start after a crash with {missing} missing: {}", e.report()));
-            }
-            Err(e) if !(degraded || missing > 0 || self.fragile) => {
-                return Err(format!("a healthy array does not start after a crash: {}", e.report()));
-            }
-            Err(e) => self.start_by_force(&e, &at_risk).await?,
-        }
-        if self.fragile {
-            self.mend_all().await?;
-        } else {
-            // With a slot lost parity stays as it is until that is filled.
-            let settled = |r: &Report| r.clean || r.state == ArrayState::Degraded;
-            self.wait_for("parity to be consistent after a crash", settled).await?;
-        }
+        let started = self.assemble().await;
+        started.map_err(|e| format!("does not start after a crash with {missing} missing: {}", e.report()))?;
+        // With a slot lost parity stays as it is until that is filled.
+        let settled = |r: &Report| r.clean || r.state == ArrayState::Degraded;
+        self.wait_for("parity to be consistent after a crash", settled).await?;
         if !degraded && missing == 0 {
-            self.io.model.borrow_mut().end_doubt();
+            self.io.model.borrow_mut().nobody_lost();
         }
         self.verify_volume("after a crash").await?;
         self.rewrite_doubted().await
-    }
-
-    /// Unclean and degraded at once: what was being written is lost, nothing else may be.
-    pub async fn start_by_force(
-        &mut self,
-        refused: &Error,
-        at_risk: &std::collections::BTreeSet<u64>,
-    ) -> Check {
-        let hint = refused.next_step().unwrap_or("");
-        if !matches!(refused.kind(), ErrorKind::Failed | ErrorKind::Stale) || !hint.contains("--force") {
-            return Err(format!("refused without a way out: {} (hint: {hint})", refused.report()));
-        }
-        self.stats.forced += 1;
-        self.fragile = true;
-        self.note(|| format!("started by force, stripes at risk: {at_risk:?}"));
-        self.io.model.borrow_mut().forget(at_risk, self.io.stripe_bytes);
-        self.assemble(true).await.map_err(|e| format!("does not start by force: {}", e.report()))
     }
 
     /// More members go than parity can replace; then they come back (P9).
@@ -360,7 +328,6 @@ impl World {
         let parity = self.shape.parity();
         let count = parity + 1 + self.random.index(self.shape.width() - parity);
         let writing = self.random.chance(500);
-        self.io.errors_tear.set(writing && self.guarantees == Guarantees::Today);
         for victim in healthy.into_iter().take(count) {
             // Not a failed flush: what that loses on a member nobody can stand in for is lost.
             // Failing writes are not noticed before somebody writes.
@@ -382,7 +349,6 @@ impl World {
         self.drain().await?;
         self.harness.sleep(Duration::from_secs(5)).await;
         self.io.errors_allowed.set(false);
-        self.io.errors_tear.set(false);
         self.mend_all().await?;
         self.verify_volume("after the members came back").await
     }

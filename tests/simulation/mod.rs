@@ -10,7 +10,6 @@
 
 mod check;
 mod every_cut;
-mod guarantees;
 mod incidents;
 mod io;
 mod model;
@@ -24,8 +23,6 @@ mod world;
 
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use every_cut::{Cut, CutFailure, SHAPES, Sweep};
-#[allow(unused_imports, reason = "the test and the tool each need some")]
-pub use guarantees::{GUARANTEES, Guarantees};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]

@@ -16,9 +16,8 @@
 //!   nothing. A power cut makes every answered write indefinite that is not durable.
 //! - A read that finds one of several possible values, with no write under way, settles it.
 //! - A discard is indefinite from the start: each byte reads as before or as zero.
-//! - Blocks of whole stripes that were being rewritten in a crash are in doubt: with a member lost
-//!   their read may fail, until they are written again; and, as there are no checksums yet that
-//!   would notice, answer anything.
+//! - Blocks of whole stripes that were being rewritten in a crash are in doubt until they are
+//!   written again: with a member lost their read may fail (P4). See also [`TORN_STRIPES_LIE`].
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +25,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const BLOCK: u64 = 4096;
 const BLOCK_LEN: usize = 4096;
 const NEVER: u64 = u64::MAX;
+
+/// The one exception to P3 to P5, until checksums tell which of its blocks a crash tore: where
+/// whole stripes were being rewritten, a block may read as a mixture of its old and new bytes,
+/// and as anything at all once a member is lost. Without it such a block reads as one of its
+/// values or not at all, lost members or not.
+const TORN_STRIPES_LIE: bool = true;
 
 /// The number of a change, for its end and for messages.
 pub type ChangeId = u32;
@@ -49,9 +54,9 @@ struct Layer {
 struct Block {
     /// Zeroes if none.
     base: Option<Box<[u8; BLOCK_LEN]>>,
-    /// Anything may be read until it is overwritten: the write hole, opened by force.
-    unknown: bool,
-    /// Reads may fail; and, as there are no checksums yet, answer anything.
+    /// Its stripe was being rewritten whole in a crash, and it was not written since.
+    torn: bool,
+    /// Reads may fail, for the same reason.
     doubted: bool,
     layers: Vec<Layer>,
 }
@@ -88,8 +93,12 @@ impl Layer {
         self.end == NEVER || (power_cut && !self.durable)
     }
 
-    fn byte(&self, at: usize) -> u8 {
-        self.data.as_ref().map_or(0, |d| d[at - self.from])
+    /// Whether it has these bytes at `at`.
+    fn is(&self, at: usize, bytes: &[u8]) -> bool {
+        match &self.data {
+            Some(data) => data[at - self.from..at - self.from + bytes.len()] == *bytes,
+            None => bytes.iter().all(|b| *b == 0),
+        }
     }
 }
 
@@ -149,7 +158,9 @@ impl Model {
             layer.end = end;
             layer.durable = ending == Ending::Durable;
             layer.definite &= ending != Ending::Failed;
-            block.doubted &= !(layer.definite && layer.to - layer.from == BLOCK_LEN);
+            let written = layer.definite && layer.to - layer.from == BLOCK_LEN;
+            block.doubted &= !written;
+            block.torn &= !written;
             block.prune(horizon);
         }
     }
@@ -183,33 +194,15 @@ impl Model {
         self.tick();
     }
 
-    /// Stripes with a change under way, or (for a power cut) one not known durable.
-    pub fn at_risk(&self, power_cut: bool, stripe_bytes: u64) -> BTreeSet<u64> {
-        self.stripes_with(stripe_bytes, |l| l.at_risk(power_cut))
-    }
-
-    /// The stripes a change under way touches.
-    pub fn stripes_of(&self, id: ChangeId, stripe_bytes: u64) -> BTreeSet<u64> {
-        self.stripes_with(stripe_bytes, |l| l.id == id)
-    }
-
-    fn stripes_with(&self, stripe_bytes: u64, is: impl Fn(&Layer) -> bool) -> BTreeSet<u64> {
-        let blocks = self.blocks.iter().enumerate().filter(|(_, b)| b.layers.iter().any(&is));
-        blocks
-            .flat_map(|(index, _)| {
-                let start = index as u64 * BLOCK;
-                start / stripe_bytes..=(start + BLOCK - 1) / stripe_bytes
-            })
-            .collect()
-    }
-
     /// The machine goes down, or already did: puts the blocks of every whole stripe in doubt that
     /// a change at risk rewrote.
     pub fn doubt(&mut self, power_cut: bool, stripe_bytes: u64) {
         for (index, block) in self.blocks.iter_mut().enumerate() {
             let start = index as u64 * BLOCK / stripe_bytes * stripe_bytes;
             let whole = |l: &Layer| l.range.0 <= start && l.range.1 >= start + stripe_bytes;
-            block.doubted |= block.layers.iter().any(|l| l.at_risk(power_cut) && whole(l));
+            let torn = block.layers.iter().any(|l| l.at_risk(power_cut) && whole(l));
+            block.doubted |= torn;
+            block.torn |= torn;
         }
     }
 
@@ -224,18 +217,10 @@ impl Model {
         blocks.map(|(index, _)| index as u64 * BLOCK).collect()
     }
 
-    /// Parity matches data everywhere and no member was lost meanwhile: no read may fail.
-    pub fn end_doubt(&mut self) {
-        self.blocks.iter_mut().for_each(|b| b.doubted = false);
-    }
-
-    /// Nothing is promised any more about these stripes.
-    pub fn forget(&mut self, stripes: &BTreeSet<u64>, stripe_bytes: u64) {
-        for (index, block) in self.blocks.iter_mut().enumerate() {
-            if stripes.contains(&(index as u64 * BLOCK / stripe_bytes)) {
-                block.unknown = true;
-                block.layers.retain(|l| l.end == NEVER);
-            }
+    /// Every member is there. While nothing notices a torn block, none of its reads fails.
+    pub fn nobody_lost(&mut self) {
+        if TORN_STRIPES_LIE {
+            self.blocks.iter_mut().for_each(|b| b.doubted = false);
         }
     }
 
@@ -283,9 +268,6 @@ impl Block {
                 Some(data) => base[w.from..w.to].copy_from_slice(data),
                 None => base[w.from..w.to].fill(0),
             }
-            if w.to - w.from == BLOCK_LEN {
-                self.unknown = false;
-            }
         }
     }
 
@@ -304,13 +286,16 @@ impl Block {
             let displaced = |end: u64| relevant.iter().any(|x| x.definite && x.start > end && x.end < start);
             let possible: Vec<&Layer> = relevant.iter().copied().filter(|w| !displaced(w.end)).collect();
             let base_possible = !displaced(0);
-            if self.doubted || (self.unknown && base_possible) {
+            if TORN_STRIPES_LIE && self.doubted {
                 continue;
             }
-            for (i, byte) in part.iter().enumerate() {
-                let at = a + i;
-                let base = || self.base.as_ref().map_or(0, |d| d[at]);
-                if !(base_possible && base() == *byte || possible.iter().any(|w| w.byte(at) == *byte)) {
+            // A block changes as a whole: what no change divides is of one origin.
+            let step = if TORN_STRIPES_LIE && self.torn { 1 } else { b - a };
+            for at in (a..b).step_by(step) {
+                let piece = &found[at - from..at - from + step];
+                let is_base = || base_possible && self.base_is(at, piece);
+                if !(is_base() || possible.iter().any(|w| w.is(at, piece))) {
+                    let at = at + self.first_wrong(at, piece, &possible, base_possible);
                     let unit = (at / 16 * 16).max(from);
                     let why = self.explain(unit, &found[unit - from..], &possible, base_possible);
                     return Err((at, why));
@@ -337,6 +322,23 @@ impl Block {
             });
         }
         Ok(())
+    }
+
+    /// Whether the base holds these bytes at `at`.
+    fn base_is(&self, at: usize, bytes: &[u8]) -> bool {
+        match &self.base {
+            Some(base) => base[at..at + bytes.len()] == *bytes,
+            None => bytes.iter().all(|b| *b == 0),
+        }
+    }
+
+    /// How far into `bytes`, found at `at`, the one goes that agrees longest with them.
+    fn first_wrong(&self, at: usize, bytes: &[u8], possible: &[&Layer], base: bool) -> usize {
+        let agree = |i: &usize| {
+            let head = &bytes[..=*i];
+            (base && self.base_is(at, head)) || possible.iter().any(|w| w.is(at, head))
+        };
+        (0..bytes.len()).find(|i| !agree(i)).unwrap_or(0)
     }
 
     fn explain(&self, at: usize, found: &[u8], possible: &[&Layer], base: bool) -> String {

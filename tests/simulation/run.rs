@@ -1,6 +1,5 @@
 //! One run of one seed.
 
-use super::guarantees::Guarantees;
 use super::scenario::Scenario;
 use super::world::{Check, World};
 use palisade::env::sim::{Prng, Simulation};
@@ -22,8 +21,6 @@ pub struct RunOptions {
     pub steps: Option<u64>,
     /// Prints everything that happens.
     pub trace: bool,
-    /// What is demanded after a crash.
-    pub guarantees: Guarantees,
 }
 
 /// Counts of what happened.
@@ -33,7 +30,6 @@ pub struct Stats {
     pub refused: u64,
     pub faults: u64,
     pub crashes: u64,
-    pub forced: u64,
     pub restarts: u64,
     pub replacements: u64,
     pub beyond: u64,
@@ -46,7 +42,6 @@ impl Stats {
         self.refused += other.refused;
         self.faults += other.faults;
         self.crashes += other.crashes;
-        self.forced += other.forced;
         self.restarts += other.restarts;
         self.replacements += other.replacements;
         self.beyond += other.beyond;
@@ -58,13 +53,12 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} requests ({} refused), {} faults, {} crashes ({} started by force), {} restarts, \
+            "{} requests ({} refused), {} faults, {} crashes, {} restarts, \
              {} replacements, {} times beyond parity",
             self.requests,
             self.refused,
             self.faults,
             self.crashes,
-            self.forced,
             self.restarts,
             self.replacements,
             self.beyond
@@ -96,13 +90,12 @@ impl fmt::Display for Failure {
         write!(
             f,
             "seed {} ({}) failed in step {}:\n  {}\nreplay: cargo run --release --example simulate -- \
-             --seed {}{scenario}{} --steps {} --trace",
+             --seed {}{scenario} --steps {} --trace",
             self.options.seed,
             self.about,
             self.step,
             self.message,
             self.options.seed,
-            self.options.guarantees.option(),
             self.step + 1
         )
     }
@@ -128,7 +121,7 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
     let steps = options.steps.unwrap_or(drawn);
     let finished = catch_unwind(AssertUnwindSafe(|| {
         let result: Result<Check<Stats>, _> = sim.run(async {
-            let mut world = World::create(&harness, random, scenario, options.guarantees).await?;
+            let mut world = World::create(&harness, random, scenario).await?;
             let shape = world.shape;
             *about.borrow_mut() = format!(
                 "{}, {}+{}, chunk {}, volume {} bytes",
