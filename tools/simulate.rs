@@ -21,9 +21,7 @@ mod simulation;
 
 use clap::Parser;
 use palisade::member::sim::Crash;
-use simulation::{
-    Cut, CutFailure, Failure, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed,
-};
+use simulation::{Cut, CutFailure, Failure, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -40,7 +38,8 @@ struct Args {
     /// Seeds run side by side.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Only this scenario: calm, degraded, crash, crash-degraded, restart, beyond, mixed.
+    /// Only this scenario: calm, degraded, crash, crash-degraded, restart, beyond, beyond-crash, rot,
+    /// mixed.
     #[arg(long)]
     scenario: Option<Scenario>,
     /// Run only this seed.

@@ -1,11 +1,12 @@
 //! What happens to the array during a run, besides requests.
 
+use super::scenario::Scenario;
 use super::world::{Check, Running, World};
 use palisade::array::{ArrayState, MemberRef, MemberReport, MemberState, RebuildControl, Report};
 use palisade::env::{Environment, deadline};
 use palisade::error::Error;
 use palisade::member::sim::{Crash, FaultPlan, Trouble};
-use palisade::units::MemberId;
+use palisade::units::{MemberId, Slot};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,9 @@ impl World {
             30..35 if scenario.loses_members() => self.change_rebuild(),
             35..45 if scenario.restarts() => self.restart().await?,
             45..55 if scenario.crashes() => self.crash_and_recover().await?,
-            55..62 if scenario == super::Scenario::Beyond => self.lose_too_many().await?,
+            55..62 if scenario.loses_too_many() => self.lose_too_many().await?,
             62..66 => self.verify_volume("in between").await?,
+            66..85 if scenario == Scenario::Rot => self.rot().await?,
             _ => {
                 self.start_burst(12);
                 if self.random.chance(300) {
@@ -39,11 +41,11 @@ impl World {
     async fn lose_a_member(&mut self) -> Check {
         self.start_burst(10);
         self.pause(Duration::from_millis(3)).await;
-        if self.budget() == 0 {
+        let victims = self.victims();
+        if victims.is_empty() {
             return Ok(());
         }
-        let healthy = self.healthy();
-        let Some(victim) = self.random.pick(&healthy).cloned() else { return Ok(()) };
+        let Some(victim) = self.random.pick(&victims).cloned() else { return Ok(()) };
         let kind = self.random.below(9);
         if kind == 8 {
             return self.admin_fail(&victim).await;
@@ -176,7 +178,7 @@ impl World {
         if text.starts_with("replace failed") { Ok(()) } else { Err(text) }
     }
 
-    async fn wait_until_noticed(&mut self, slot: palisade::units::Slot) {
+    async fn wait_until_noticed(&mut self, slot: Slot) {
         for _ in 0..20 {
             if Self::in_sync(&self.report(), slot).is_none() {
                 return;
@@ -307,11 +309,12 @@ impl World {
             self.detach_some(usize::try_from(missing).unwrap());
         }
         let started = self.assemble().await;
-        started.map_err(|e| format!("does not start after a crash with {missing} missing: {}", e.report()))?;
+        started
+            .map_err(|e| format!("does not start after a crash with {missing} missing: {}", e.report()))?;
         // With a slot lost parity stays as it is until that is filled.
         let settled = |r: &Report| r.clean || r.state == ArrayState::Degraded;
         self.wait_for("parity to be consistent after a crash", settled).await?;
-        if !degraded && missing == 0 {
+        if !degraded && missing == 0 && self.evil.is_empty() {
             self.io.model.borrow_mut().nobody_lost();
         }
         self.verify_volume("after a crash").await?;
@@ -344,12 +347,57 @@ impl World {
         self.pause(Duration::from_secs(3)).await;
         self.drain().await?;
         self.note(|| self.describe());
+        let lost = self.lost_for_good();
         self.heal_all();
+        if self.scenario == Scenario::BeyondCrash && self.random.chance(700) {
+            self.crash_as_they_return(lost).await?;
+        }
         self.wait_for("the members to be taken back", |r| r.state != ArrayState::Failed).await?;
         self.drain().await?;
         self.harness.sleep(Duration::from_secs(5)).await;
         self.io.errors_allowed.set(false);
         self.mend_all().await?;
         self.verify_volume("after the members came back").await
+    }
+
+    /// Slots without a member that the array counts on, answering or not.
+    fn lost_for_good(&self) -> usize {
+        let report = self.report();
+        let holds = |m: &MemberReport| matches!(m.state, MemberState::InSync | MemberState::Suspect);
+        let lost = |slot: &Slot| !report.members.iter().any(|m| m.slot == Some(*slot) && holds(m));
+        self.shape.slots().filter(lost).count()
+    }
+
+    /// Everybody is back, and the machine goes down before the array has done what that allows:
+    /// at one of its first operations, or a little later. No more than m are missing afterwards.
+    async fn crash_as_they_return(&mut self, lost: usize) -> Check {
+        let crash = if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill };
+        let most = 1 << self.random.between(1, 8);
+        let at = self.random.between(1, most);
+        self.disks.plan_crash(at, crash);
+        if self.random.chance(500) {
+            self.start_burst(6);
+        }
+        let process = self.running().process;
+        let until = self.harness.now().after(Duration::from_millis(self.random.between(1, 3000)));
+        while !process.is_dead() && self.harness.now() < until {
+            self.harness.sleep(Duration::from_micros(500)).await;
+        }
+        self.verdict()?;
+        match self.disks.unplan_crash() {
+            true => self.crash(crash),
+            false => self.went_down(crash),
+        }
+        let may_go = self.shape.parity().saturating_sub(lost);
+        if may_go > 0 && self.random.chance(500) {
+            let missing = 1 + self.random.index(may_go);
+            self.detach_some(missing);
+        } else if lost == 0 {
+            self.io.model.borrow_mut().nobody_lost();
+        }
+        self.assemble().await.map_err(|e| format!("does not start after they came back: {}", e.report()))?;
+        self.io.errors_allowed.set(false);
+        self.verify_volume("after a crash while members came back").await?;
+        self.rewrite_doubted().await
     }
 }

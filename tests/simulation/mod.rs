@@ -15,6 +15,7 @@ mod io;
 mod model;
 mod recovery;
 mod restarts;
+mod rot;
 mod run;
 mod scenario;
 mod start;

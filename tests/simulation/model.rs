@@ -42,6 +42,8 @@ struct Layer {
     end: u64,
     durable: bool,
     definite: bool,
+    /// Answered with an error: some members may have taken it and others not.
+    failed: bool,
     /// The whole change: start and end in the volume.
     range: (u64, u64),
     from: usize,
@@ -90,7 +92,7 @@ impl Layer {
 
     /// Not known to be as it was asked for if the machine goes down now.
     fn at_risk(&self, power_cut: bool) -> bool {
-        self.end == NEVER || (power_cut && !self.durable)
+        self.end == NEVER || self.failed || (power_cut && !self.durable)
     }
 
     /// Whether it has these bytes at `at`.
@@ -141,8 +143,18 @@ impl Model {
         for (index, from, to, at) in parts(offset, len) {
             let data = data.map(|d| d.slice(at..at + (to - from)));
             let (definite, range) = (!discard, (offset, offset + len));
-            let layer = Layer { id, start, end: NEVER, durable: false, definite, range, from, to, data };
-            self.blocks[index].layers.push(layer);
+            self.blocks[index].layers.push(Layer {
+                id,
+                start,
+                end: NEVER,
+                durable: false,
+                definite,
+                failed: false,
+                range,
+                from,
+                to,
+                data,
+            });
             touched.push(index);
         }
         self.under_way.insert(id, touched);
@@ -157,7 +169,8 @@ impl Model {
             let layer = block.layers.iter_mut().find(|l| l.id == id).unwrap();
             layer.end = end;
             layer.durable = ending == Ending::Durable;
-            layer.definite &= ending != Ending::Failed;
+            layer.failed = ending == Ending::Failed;
+            layer.definite &= !layer.failed;
             let written = layer.definite && layer.to - layer.from == BLOCK_LEN;
             block.doubted &= !written;
             block.torn &= !written;
@@ -289,8 +302,10 @@ impl Block {
             if TORN_STRIPES_LIE && self.doubted {
                 continue;
             }
-            // A block changes as a whole: what no change divides is of one origin.
-            let step = if TORN_STRIPES_LIE && self.torn { 1 } else { b - a };
+            let quiet = relevant.iter().all(|l| l.end < start);
+            // A block changes as a whole: what no change divides is of one origin. While it is being
+            // changed, only a checksum tells a reader that it came between.
+            let step = if TORN_STRIPES_LIE && (self.torn || !quiet) { 1 } else { b - a };
             for at in (a..b).step_by(step) {
                 let piece = &found[at - from..at - from + step];
                 let is_base = || base_possible && self.base_is(at, piece);
@@ -301,7 +316,6 @@ impl Block {
                     return Err((at, why));
                 }
             }
-            let quiet = relevant.iter().all(|l| l.end < start);
             if quiet && possible.len() + usize::from(base_possible) > 1 {
                 settled.push((a, b, Bytes::copy_from_slice(part)));
             }
@@ -315,6 +329,7 @@ impl Block {
                 end: now,
                 durable: false,
                 definite: true,
+                failed: false,
                 range: (0, 0),
                 from,
                 to,

@@ -104,6 +104,7 @@ impl World {
             running: None,
             io: Io::new(self.io.model.borrow().clone(), self.io.stripe_bytes),
             faulted: BTreeSet::new(),
+            evil: BTreeSet::new(),
             gone_faulty: Arc::default(),
             stats: Stats::default(),
             ..*self

@@ -33,6 +33,7 @@ pub struct Stats {
     pub restarts: u64,
     pub replacements: u64,
     pub beyond: u64,
+    pub rotten: u64,
     pub polls: u64,
 }
 
@@ -45,6 +46,7 @@ impl Stats {
         self.restarts += other.restarts;
         self.replacements += other.replacements;
         self.beyond += other.beyond;
+        self.rotten += other.rotten;
         self.polls += other.polls;
     }
 }
@@ -54,14 +56,15 @@ impl fmt::Display for Stats {
         write!(
             f,
             "{} requests ({} refused), {} faults, {} crashes, {} restarts, \
-             {} replacements, {} times beyond parity",
+             {} replacements, {} times beyond parity, {} rotten places",
             self.requests,
             self.refused,
             self.faults,
             self.crashes,
             self.restarts,
             self.replacements,
-            self.beyond
+            self.beyond,
+            self.rotten
         )
     }
 }

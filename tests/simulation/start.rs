@@ -35,11 +35,7 @@ impl Observer for Tracer {
 
 impl World {
     /// Draws shape and sizes, formats the members and starts the array.
-    pub async fn create(
-        harness: &SimEnv,
-        mut random: Prng,
-        scenario: Scenario,
-    ) -> Check<Self> {
+    pub async fn create(harness: &SimEnv, mut random: Prng, scenario: Scenario) -> Check<Self> {
         let data = u8::try_from(random.between(1, 6)).unwrap();
         let parity = u8::try_from(random.between(1, 3)).unwrap();
         let shape = Shape::new(data, parity, 4096 << random.below(5)).unwrap();
@@ -77,6 +73,7 @@ impl World {
             running: None,
             io: Io::new(Model::new(volume_bytes), shape.stripe_bytes()),
             faulted: BTreeSet::new(),
+            evil: BTreeSet::new(),
             gone_faulty: Arc::default(),
             next_disk: 0,
             stats: Stats::default(),

@@ -42,6 +42,8 @@ pub struct World {
     pub io: Rc<Io>,
     /// Disks with a fault the array may not have noticed yet.
     pub faulted: BTreeSet<String>,
+    /// Names of the disks that lie (see `rot`).
+    pub evil: BTreeSet<String>,
     /// Paths of members that became faulty, in that order, as the array told.
     pub gone_faulty: Arc<Mutex<Vec<String>>>,
     pub next_disk: u64,
@@ -103,9 +105,19 @@ impl World {
         members.filter(|m| m.state == MemberState::InSync && !self.faulted.contains(&m.path)).collect()
     }
 
+    /// Members that may be lost now: an evil one counts as lost already.
+    pub fn victims(&self) -> Vec<MemberReport> {
+        let any = self.budget() > 0;
+        self.healthy().into_iter().filter(|m| any || self.evil.contains(&m.path)).collect()
+    }
+
     /// How many more members may be lost now.
     pub fn budget(&self) -> usize {
-        self.shape.parity().saturating_sub(self.lost_slots().len())
+        let report = self.report();
+        let evil = |slot: &Slot| Self::in_sync(&report, *slot).is_some_and(|m| self.evil.contains(&m.path));
+        let lost = self.lost_slots();
+        let bad = self.shape.slots().filter(|slot| lost.contains(slot) || evil(slot)).count();
+        self.shape.parity().saturating_sub(bad)
     }
 
     /// Starts some requests that overlap in time and place.
@@ -169,6 +181,7 @@ impl World {
             }
         }
         self.faulted.clear();
+        self.arm();
     }
 
     pub fn is_whole(report: &Report) -> bool {
