@@ -28,7 +28,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub const SHAPES: [(u8, u8); 3] = [(2, 1), (4, 2), (1, 2)];
 
 const CHUNK_BYTES: u64 = 8192;
-const STRIPES: u64 = 4;
+/// Stripes of the volume; the last ones are not written before the workload is.
+const STRIPES: u64 = 6;
+const WRITTEN: u64 = 4;
 
 /// A workload on one shape.
 #[derive(Debug, Clone, Copy)]
@@ -121,9 +123,9 @@ impl Sweep {
         let mut random = Prng::new(self.seed ^ 0x6375_7473);
         let shape = Shape::new(self.shape.0, self.shape.1, CHUNK_BYTES).map_err(|e| e.report())?;
         let volume_bytes = STRIPES * shape.stripe_bytes();
-        let steps = steps(&mut random, &shape, volume_bytes);
+        let steps = steps(&mut random, &shape, volume_bytes, WRITTEN);
         let mut world = World::with_shape(harness, random, Scenario::Calm, shape, volume_bytes).await?;
-        world.fill().await?;
+        world.fill(WRITTEN * shape.stripe_bytes()).await?;
         let before = world.disks.operations();
         if let Some(Cut { at, crash }) = cut {
             world.disks.plan_crash(at, crash);

@@ -347,10 +347,9 @@ impl World {
         self.pause(Duration::from_secs(3)).await;
         self.drain().await?;
         self.note(|| self.describe());
-        let lost = self.lost_for_good();
         self.heal_all();
         if self.scenario == Scenario::BeyondCrash && self.random.chance(700) {
-            self.crash_as_they_return(lost).await?;
+            self.crash_as_they_return().await?;
         }
         self.wait_for("the members to be taken back", |r| r.state != ArrayState::Failed).await?;
         self.drain().await?;
@@ -360,17 +359,9 @@ impl World {
         self.verify_volume("after the members came back").await
     }
 
-    /// Slots without a member that the array counts on, answering or not.
-    fn lost_for_good(&self) -> usize {
-        let report = self.report();
-        let holds = |m: &MemberReport| matches!(m.state, MemberState::InSync | MemberState::Suspect);
-        let lost = |slot: &Slot| !report.members.iter().any(|m| m.slot == Some(*slot) && holds(m));
-        self.shape.slots().filter(lost).count()
-    }
-
     /// Everybody is back, and the machine goes down before the array has done what that allows:
     /// at one of its first operations, or a little later. No more than m are missing afterwards.
-    async fn crash_as_they_return(&mut self, lost: usize) -> Check {
+    async fn crash_as_they_return(&mut self) -> Check {
         let crash = if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill };
         let most = 1 << self.random.between(1, 8);
         let at = self.random.between(1, most);
@@ -388,16 +379,23 @@ impl World {
             true => self.crash(crash),
             false => self.went_down(crash),
         }
-        let may_go = self.shape.parity().saturating_sub(lost);
+        // The crash may have cut short the record of who is lost: it is known after a start.
+        self.start_again().await?;
+        let may_go = self.budget();
         if may_go > 0 && self.random.chance(500) {
+            self.crash(Crash::Kill);
             let missing = 1 + self.random.index(may_go);
             self.detach_some(missing);
-        } else if lost == 0 {
+            self.start_again().await?;
+        } else if self.lost_slots().is_empty() {
             self.io.model.borrow_mut().nobody_lost();
         }
-        self.assemble().await.map_err(|e| format!("does not start after they came back: {}", e.report()))?;
         self.io.errors_allowed.set(false);
         self.verify_volume("after a crash while members came back").await?;
         self.rewrite_doubted().await
+    }
+
+    async fn start_again(&mut self) -> Check {
+        self.assemble().await.map_err(|e| format!("does not start after they came back: {}", e.report()))
     }
 }

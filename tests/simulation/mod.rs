@@ -10,6 +10,7 @@
 
 mod check;
 mod every_cut;
+mod hard;
 mod incidents;
 mod io;
 mod model;

@@ -42,7 +42,7 @@ struct Layer {
     end: u64,
     durable: bool,
     definite: bool,
-    /// Answered with an error: some members may have taken it and others not.
+    /// Answered with an error; or what a reader saw, and it may have been such a change.
     failed: bool,
     /// The whole change: start and end in the volume.
     range: (u64, u64),
@@ -92,7 +92,7 @@ impl Layer {
 
     /// Not known to be as it was asked for if the machine goes down now.
     fn at_risk(&self, power_cut: bool) -> bool {
-        self.end == NEVER || self.failed || (power_cut && !self.durable)
+        self.end == NEVER || (power_cut && !self.durable)
     }
 
     /// Whether it has these bytes at `at`.
@@ -200,7 +200,8 @@ impl Model {
                 layer.end = now;
                 layer.definite = false;
             }
-            if power_cut && !layer.durable {
+            // Until it is durable, nobody promised what a reader saw of a change that failed.
+            if (power_cut || layer.failed) && !layer.durable {
                 layer.definite = false;
             }
         }
@@ -317,10 +318,11 @@ impl Block {
                 }
             }
             if quiet && possible.len() + usize::from(base_possible) > 1 {
-                settled.push((a, b, Bytes::copy_from_slice(part)));
+                let failed = possible.iter().any(|l| l.failed);
+                settled.push((a, b, Bytes::copy_from_slice(part), failed));
             }
         }
-        for (from, to, data) in settled {
+        for (from, to, data, failed) in settled {
             // Number 0: no change of ours, what a reader saw.
             let data = Some(data);
             self.layers.push(Layer {
@@ -329,7 +331,7 @@ impl Block {
                 end: now,
                 durable: false,
                 definite: true,
-                failed: false,
+                failed,
                 range: (0, 0),
                 from,
                 to,

@@ -117,6 +117,23 @@ fn a_failed_write_may_have_happened_until_a_later_one_covers_it() {
 }
 
 #[test]
+fn a_failed_write_that_was_read_may_be_gone_after_a_crash_unless_it_was_flushed() {
+    for flushed in [false, true] {
+        let mut model = Model::new(4096);
+        write(&mut model, 1, Ending::Durable);
+        write(&mut model, 2, Ending::Failed);
+        let tick = model.tick();
+        model.check(tick, 0, &[2; 4096]).unwrap();
+        assert_eq!(possible(&model), [2]);
+        if flushed {
+            flush(&mut model);
+        }
+        model.crash(false);
+        assert_eq!(possible(&model), if flushed { vec![2] } else { vec![1, 2] });
+    }
+}
+
+#[test]
 fn a_discarded_block_reads_as_before_or_as_zeroes() {
     let mut model = Model::new(8192);
     write(&mut model, 1, Ending::Durable);
