@@ -8,7 +8,7 @@
 #[path = "simulation/mod.rs"]
 mod simulation;
 
-use simulation::{GUARANTEES, Guarantees, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed};
+use simulation::{RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed};
 
 fn run(seeds: impl Iterator<Item = u64>, scenario: Option<Scenario>) -> Stats {
     let mut total = Stats::default();
@@ -43,7 +43,6 @@ fn a_crash_of_a_healthy_array_changes_nothing_that_was_not_being_written() {
 fn members_lost_before_during_and_after_a_crash_take_nothing_along() {
     let stats = run(3000..3040, Some(Scenario::CrashDegraded));
     assert!(stats.crashes > 30, "{stats}");
-    assert_eq!(stats.forced > 5, GUARANTEES == Guarantees::Today, "{stats}");
 }
 
 #[test]
@@ -65,7 +64,7 @@ fn everything_at_once() {
 
 /// Crashes one workload at every operation on its members.
 fn sweep(shape: (u8, u8)) {
-    let sweep = Sweep { seed: 1, shape, variety: Variety::Few, guarantees: GUARANTEES, trace: false };
+    let sweep = Sweep { seed: 1, shape, variety: Variety::Few, trace: false };
     let (mut crashes, mut recoveries) = (0, 0);
     sweep.run(|tried| {
         crashes += 1;
@@ -117,6 +116,7 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
     ),
     (40610, Some(Scenario::Beyond), "writes hung while each failing member was asked anew"),
     (40760, Some(Scenario::Beyond), "writes hung in a batch that could not become a frame"),
+    (206_747, None, "the harness: a member failed while its removal waited, so that it could go"),
 ];
 
 #[test]

@@ -21,10 +21,7 @@ mod simulation;
 
 use clap::Parser;
 use palisade::member::sim::Crash;
-use simulation::{
-    Cut, CutFailure, Failure, GUARANTEES, Guarantees, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety,
-    run_seed,
-};
+use simulation::{Cut, CutFailure, Failure, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -41,7 +38,8 @@ struct Args {
     /// Seeds run side by side.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Only this scenario: calm, degraded, crash, crash-degraded, restart, beyond, mixed.
+    /// Only this scenario: calm, degraded, crash, crash-degraded, restart, beyond, beyond-crash, rot,
+    /// mixed.
     #[arg(long)]
     scenario: Option<Scenario>,
     /// Run only this seed.
@@ -56,12 +54,6 @@ struct Args {
     /// Go on after a failure and print each.
     #[arg(long)]
     keep_going: bool,
-    /// Demand what only an array with a journal can give.
-    #[arg(long, conflicts_with = "no_journal")]
-    journal: bool,
-    /// Demand no more than what an array without a journal can give.
-    #[arg(long)]
-    no_journal: bool,
     /// Crash the workload of each seed at every operation on its members.
     #[arg(long)]
     cuts: bool,
@@ -80,25 +72,16 @@ struct Args {
 }
 
 impl Args {
-    fn guarantees(&self) -> Guarantees {
-        match (self.journal, self.no_journal) {
-            (true, _) => Guarantees::Journal,
-            (_, true) => Guarantees::Today,
-            _ => GUARANTEES,
-        }
-    }
-
     fn run_options(&self, seed: u64, trace: bool) -> RunOptions {
-        let guarantees = self.guarantees();
-        RunOptions { seed, scenario: self.scenario, steps: self.steps, trace, guarantees }
+        RunOptions { seed, scenario: self.scenario, steps: self.steps, trace }
     }
 
     /// The sweeps of a seed.
     fn sweeps(&self, seed: u64) -> impl Iterator<Item = Sweep> {
         let variety = if self.few { Variety::Few } else { Variety::All };
-        let (trace, guarantees) = (self.trace, self.guarantees());
+        let trace = self.trace;
         let shapes: Vec<(u8, u8)> = self.shape.map_or(SHAPES.to_vec(), |shape| vec![shape]);
-        shapes.into_iter().map(move |shape| Sweep { seed, shape, variety, guarantees, trace })
+        shapes.into_iter().map(move |shape| Sweep { seed, shape, variety, trace })
     }
 }
 

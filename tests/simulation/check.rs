@@ -1,10 +1,11 @@
 //! The end of a run: everything is repaired, then every byte and every parity is looked at.
 
 use super::io::Request;
+use super::rot::superblock_of;
 use super::world::{Check, Running, World};
 use palisade::array::{ArrayState, MemberRef, RebuildControl};
 use palisade::codec::Codec;
-use palisade::format::{Areas, SUPERBLOCK_BYTES, Superblock, pick_newest};
+use palisade::format::Areas;
 use palisade::member::SimDisk;
 use palisade::units::StripeIndex;
 use std::collections::BTreeMap;
@@ -23,13 +24,13 @@ impl World {
         self.note(|| "finish".into());
         self.drain().await?;
         self.heal_all();
-        self.mend_all().await?;
+        self.purge().await?;
         self.verify_volume("after everything was mended").await?;
         let disks = self.slot_disks()?;
         self.stop().await?;
         self.verify_parity(&disks)?;
         self.detach_some(self.shape.parity());
-        self.assemble(false)
+        self.assemble()
             .await
             .map_err(|e| format!("does not start with m members missing: {}", e.report()))?;
         self.verify_volume("with m members missing").await?;
@@ -49,7 +50,6 @@ impl World {
             };
             self.wait_for("rebuild to end", settled).await?;
             if World::is_whole(&self.report()) {
-                self.fragile = false;
                 return Ok(());
             }
             if round > 12 {
@@ -127,10 +127,7 @@ impl World {
         for slot in self.shape.slots() {
             let member = Self::in_sync(&report, slot).ok_or(format!("slot {slot} has nobody in sync"))?;
             let disk = self.disks.get(&member.path).ok_or(format!("there is no disk {}", member.path))?;
-            let copies = Superblock::slot_offsets(disk.size_bytes());
-            let parsed =
-                copies.into_iter().map(|offset| Superblock::parse(&disk.peek(offset, SUPERBLOCK_BYTES)));
-            let superblock = pick_newest(parsed).map_err(|e| format!("{}: {}", member.path, e.report()))?;
+            let superblock = superblock_of(&disk).map_err(|e| format!("{}: {}", member.path, e.report()))?;
             if superblock.member != member.uuid || superblock.array != self.id {
                 return Err(format!("{} has the superblock of another member", member.path));
             }

@@ -12,7 +12,6 @@
 //!                                        \--- ...
 //! ```
 
-use super::guarantees::Guarantees;
 use super::recovery::{Recovery, Variety};
 use super::run::{STEP_LIMIT, panic_text};
 use super::scenario::Scenario;
@@ -29,7 +28,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub const SHAPES: [(u8, u8); 3] = [(2, 1), (4, 2), (1, 2)];
 
 const CHUNK_BYTES: u64 = 8192;
-const STRIPES: u64 = 4;
+/// Stripes of the volume; the last ones are not written before the workload is.
+const STRIPES: u64 = 6;
+const WRITTEN: u64 = 4;
 
 /// A workload on one shape.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +38,6 @@ pub struct Sweep {
     pub seed: u64,
     pub shape: (u8, u8),
     pub variety: Variety,
-    /// What is demanded after a crash.
-    pub guarantees: Guarantees,
     /// Prints everything that happens.
     pub trace: bool,
 }
@@ -61,7 +60,7 @@ pub struct CutFailure {
 
 impl fmt::Display for CutFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sweep { seed, shape: (data, parity), variety, guarantees, .. } = self.sweep;
+        let Sweep { seed, shape: (data, parity), variety, .. } = self.sweep;
         let cut = match self.cut {
             None => String::new(),
             Some(Cut { at, crash: Crash::Kill }) => format!(" --cut {at} --kill"),
@@ -72,9 +71,8 @@ impl fmt::Display for CutFailure {
         write!(
             f,
             "workload {seed} on {data}+{parity}, {what}:\n  {}\nreplay: cargo run --release --example \
-             simulate -- --cuts --seed {seed} --shape {data}+{parity}{cut}{variety}{} --trace",
-            self.message,
-            guarantees.option()
+             simulate -- --cuts --seed {seed} --shape {data}+{parity}{cut}{variety} --trace",
+            self.message
         )
     }
 }
@@ -125,10 +123,9 @@ impl Sweep {
         let mut random = Prng::new(self.seed ^ 0x6375_7473);
         let shape = Shape::new(self.shape.0, self.shape.1, CHUNK_BYTES).map_err(|e| e.report())?;
         let volume_bytes = STRIPES * shape.stripe_bytes();
-        let steps = steps(&mut random, &shape, volume_bytes);
-        let about = (Scenario::Calm, self.guarantees);
-        let mut world = World::with_shape(harness, random, about, shape, volume_bytes).await?;
-        world.fill().await?;
+        let steps = steps(&mut random, &shape, volume_bytes, WRITTEN);
+        let mut world = World::with_shape(harness, random, Scenario::Calm, shape, volume_bytes).await?;
+        world.fill(WRITTEN * shape.stripe_bytes()).await?;
         let before = world.disks.operations();
         if let Some(Cut { at, crash }) = cut {
             world.disks.plan_crash(at, crash);
@@ -140,12 +137,12 @@ impl Sweep {
         if !world.running().process.is_dead() {
             return Err(format!("the workload has fewer than {at} operations"));
         }
-        let at_risk = world.went_down(crash);
+        world.went_down(crash);
         let mut drawn = Prng::new(self.seed ^ at << 1 ^ u64::from(crash == Crash::Kill));
         let ways = Recovery::ways(&mut drawn, &world.disks.names(), shape.parity(), at, self.variety);
         for how in &ways {
             *way.borrow_mut() = format!("{how:?}: ");
-            world.twin().recover(how, at_risk.clone()).await?;
+            world.twin().recover(how).await?;
         }
         Ok(ways.len())
     }

@@ -1,12 +1,12 @@
 //! What happens to the array during a run, besides requests.
 
-use super::guarantees::Guarantees;
+use super::scenario::Scenario;
 use super::world::{Check, Running, World};
 use palisade::array::{ArrayState, MemberRef, MemberReport, MemberState, RebuildControl, Report};
 use palisade::env::{Environment, deadline};
-use palisade::error::{Error, ErrorKind};
+use palisade::error::Error;
 use palisade::member::sim::{Crash, FaultPlan, Trouble};
-use palisade::units::MemberId;
+use palisade::units::{MemberId, Slot};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +23,9 @@ impl World {
             30..35 if scenario.loses_members() => self.change_rebuild(),
             35..45 if scenario.restarts() => self.restart().await?,
             45..55 if scenario.crashes() => self.crash_and_recover().await?,
-            55..62 if scenario == super::Scenario::Beyond => self.lose_too_many().await?,
+            55..62 if scenario.loses_too_many() => self.lose_too_many().await?,
             62..66 => self.verify_volume("in between").await?,
+            66..85 if scenario == Scenario::Rot => self.rot().await?,
             _ => {
                 self.start_burst(12);
                 if self.random.chance(300) {
@@ -40,11 +41,11 @@ impl World {
     async fn lose_a_member(&mut self) -> Check {
         self.start_burst(10);
         self.pause(Duration::from_millis(3)).await;
-        if self.budget() == 0 {
+        let victims = self.victims();
+        if victims.is_empty() {
             return Ok(());
         }
-        let healthy = self.healthy();
-        let Some(victim) = self.random.pick(&healthy).cloned() else { return Ok(()) };
+        let Some(victim) = self.random.pick(&victims).cloned() else { return Ok(()) };
         let kind = self.random.below(9);
         if kind == 8 {
             return self.admin_fail(&victim).await;
@@ -177,7 +178,7 @@ impl World {
         if text.starts_with("replace failed") { Ok(()) } else { Err(text) }
     }
 
-    async fn wait_until_noticed(&mut self, slot: palisade::units::Slot) {
+    async fn wait_until_noticed(&mut self, slot: Slot) {
         for _ in 0..20 {
             if Self::in_sync(&self.report(), slot).is_none() {
                 return;
@@ -214,9 +215,12 @@ impl World {
         let array = Arc::clone(&self.running().array);
         self.note(|| format!("remove {} ({:?})", member.path, member.state));
         let reference = MemberRef::Id(member.uuid);
+        let before = self.gone_faulty.lock().unwrap().len();
         let removed = self.command("remove", async move { array.remove(&reference).await }).await?;
+        // Whoever fails while the command waits its turn may go.
+        let failed = self.gone_faulty.lock().unwrap()[before..].contains(&member.path);
         match removed {
-            Ok(_) if needed => Err(format!("{} was removed although in sync", member.path)),
+            Ok(_) if needed && !failed => Err(format!("{} was removed although in sync", member.path)),
             Ok(_) => {
                 self.disks.detach(&member.path);
                 Ok(())
@@ -279,7 +283,7 @@ impl World {
     /// The process is killed or the power fails, anywhere between two steps of a request.
     async fn crash_and_recover(&mut self) -> Check {
         let degraded_allowed = self.scenario.crashes_degraded();
-        if !(degraded_allowed || self.lost_slots().is_empty() && self.report().clean) {
+        if !(degraded_allowed || self.lost_slots().is_empty()) {
             return Ok(());
         }
         if self.random.chance(700) {
@@ -294,60 +298,27 @@ impl World {
             self.pause(Duration::from_millis(1500)).await;
         }
         let degraded = !self.lost_slots().is_empty();
-        let may_go = match self.guarantees {
-            Guarantees::Today if degraded || !self.report().clean => 0,
-            Guarantees::Today => self.shape.parity(),
-            Guarantees::Journal => self.budget(),
-        };
+        let may_go = self.budget();
         self.verdict()?;
         let crash = if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill };
-        let at_risk = self.crash(crash);
+        self.crash(crash);
         self.heal_all();
         let mut missing = 0;
         if degraded_allowed && may_go > 0 && self.random.chance(300) {
             missing = self.random.between(1, may_go as u64);
             self.detach_some(usize::try_from(missing).unwrap());
         }
-        let started = self.assemble(false).await;
-        match started {
-            Ok(()) => {}
-            Err(e) if self.guarantees == Guarantees::Journal => {
-                return Err(format!("does not start after a crash with {missing} missing: {}", e.report()));
-            }
-            Err(e) if !(degraded || missing > 0 || self.fragile) => {
-                return Err(format!("a healthy array does not start after a crash: {}", e.report()));
-            }
-            Err(e) => self.start_by_force(&e, &at_risk).await?,
-        }
-        if self.fragile {
-            self.mend_all().await?;
-        } else {
-            // With a slot lost parity stays as it is until that is filled.
-            let settled = |r: &Report| r.clean || r.state == ArrayState::Degraded;
-            self.wait_for("parity to be consistent after a crash", settled).await?;
-        }
-        if !degraded && missing == 0 {
-            self.io.model.borrow_mut().end_doubt();
+        let started = self.assemble().await;
+        started
+            .map_err(|e| format!("does not start after a crash with {missing} missing: {}", e.report()))?;
+        // With a slot lost parity stays as it is until that is filled.
+        let settled = |r: &Report| r.clean || r.state == ArrayState::Degraded;
+        self.wait_for("parity to be consistent after a crash", settled).await?;
+        if !degraded && missing == 0 && self.evil.is_empty() {
+            self.io.model.borrow_mut().nobody_lost();
         }
         self.verify_volume("after a crash").await?;
         self.rewrite_doubted().await
-    }
-
-    /// Unclean and degraded at once: what was being written is lost, nothing else may be.
-    pub async fn start_by_force(
-        &mut self,
-        refused: &Error,
-        at_risk: &std::collections::BTreeSet<u64>,
-    ) -> Check {
-        let hint = refused.next_step().unwrap_or("");
-        if !matches!(refused.kind(), ErrorKind::Failed | ErrorKind::Stale) || !hint.contains("--force") {
-            return Err(format!("refused without a way out: {} (hint: {hint})", refused.report()));
-        }
-        self.stats.forced += 1;
-        self.fragile = true;
-        self.note(|| format!("started by force, stripes at risk: {at_risk:?}"));
-        self.io.model.borrow_mut().forget(at_risk, self.io.stripe_bytes);
-        self.assemble(true).await.map_err(|e| format!("does not start by force: {}", e.report()))
     }
 
     /// More members go than parity can replace; then they come back (P9).
@@ -360,7 +331,6 @@ impl World {
         let parity = self.shape.parity();
         let count = parity + 1 + self.random.index(self.shape.width() - parity);
         let writing = self.random.chance(500);
-        self.io.errors_tear.set(writing && self.guarantees == Guarantees::Today);
         for victim in healthy.into_iter().take(count) {
             // Not a failed flush: what that loses on a member nobody can stand in for is lost.
             // Failing writes are not noticed before somebody writes.
@@ -378,12 +348,54 @@ impl World {
         self.drain().await?;
         self.note(|| self.describe());
         self.heal_all();
+        if self.scenario == Scenario::BeyondCrash && self.random.chance(700) {
+            self.crash_as_they_return().await?;
+        }
         self.wait_for("the members to be taken back", |r| r.state != ArrayState::Failed).await?;
         self.drain().await?;
         self.harness.sleep(Duration::from_secs(5)).await;
         self.io.errors_allowed.set(false);
-        self.io.errors_tear.set(false);
         self.mend_all().await?;
         self.verify_volume("after the members came back").await
+    }
+
+    /// Everybody is back, and the machine goes down before the array has done what that allows:
+    /// at one of its first operations, or a little later. No more than m are missing afterwards.
+    async fn crash_as_they_return(&mut self) -> Check {
+        let crash = if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill };
+        let most = 1 << self.random.between(1, 8);
+        let at = self.random.between(1, most);
+        self.disks.plan_crash(at, crash);
+        if self.random.chance(500) {
+            self.start_burst(6);
+        }
+        let process = self.running().process;
+        let until = self.harness.now().after(Duration::from_millis(self.random.between(1, 3000)));
+        while !process.is_dead() && self.harness.now() < until {
+            self.harness.sleep(Duration::from_micros(500)).await;
+        }
+        self.verdict()?;
+        match self.disks.unplan_crash() {
+            true => self.crash(crash),
+            false => self.went_down(crash),
+        }
+        // The crash may have cut short the record of who is lost: it is known after a start.
+        self.start_again().await?;
+        let may_go = self.budget();
+        if may_go > 0 && self.random.chance(500) {
+            self.crash(Crash::Kill);
+            let missing = 1 + self.random.index(may_go);
+            self.detach_some(missing);
+            self.start_again().await?;
+        } else if self.lost_slots().is_empty() {
+            self.io.model.borrow_mut().nobody_lost();
+        }
+        self.io.errors_allowed.set(false);
+        self.verify_volume("after a crash while members came back").await?;
+        self.rewrite_doubted().await
+    }
+
+    async fn start_again(&mut self) -> Check {
+        self.assemble().await.map_err(|e| format!("does not start after they came back: {}", e.report()))
     }
 }

@@ -20,9 +20,6 @@ pub struct Io {
     pub failures: RefCell<Vec<String>>,
     /// Requests may fail: more members are lost than parity can replace.
     pub errors_allowed: Cell<bool>,
-    /// A request that fails may do so half-way, which tears its stripe's parity from its data; with
-    /// members lost nothing can tell how. This is the write hole, which only a journal closes.
-    pub errors_tear: Cell<bool>,
     pub under_way: Cell<usize>,
     pub requests: Cell<u64>,
     pub refused: Cell<u64>,
@@ -90,7 +87,6 @@ impl Io {
             model: RefCell::new(model),
             failures: RefCell::default(),
             errors_allowed: Cell::new(false),
-            errors_tear: Cell::new(false),
             under_way: Cell::new(0),
             requests: Cell::new(0),
             refused: Cell::new(0),
@@ -174,13 +170,7 @@ impl Io {
             (Ok(()), false) => Ending::Done,
             (Err(_), _) => Ending::Failed,
         };
-        let mut model = self.model.borrow_mut();
-        let torn = match ending == Ending::Failed && self.errors_tear.get() {
-            true => model.stripes_of(id, self.stripe_bytes),
-            false => Default::default(),
-        };
-        model.end(id, ending);
-        model.forget(&torn, self.stripe_bytes);
+        self.model.borrow_mut().end(id, ending);
         result
     }
 

@@ -10,12 +10,13 @@
 
 mod check;
 mod every_cut;
-mod guarantees;
+mod hard;
 mod incidents;
 mod io;
 mod model;
 mod recovery;
 mod restarts;
+mod rot;
 mod run;
 mod scenario;
 mod start;
@@ -24,8 +25,6 @@ mod world;
 
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use every_cut::{Cut, CutFailure, SHAPES, Sweep};
-#[allow(unused_imports, reason = "the test and the tool each need some")]
-pub use guarantees::{GUARANTEES, Guarantees};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]

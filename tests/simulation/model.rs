@@ -16,9 +16,8 @@
 //!   nothing. A power cut makes every answered write indefinite that is not durable.
 //! - A read that finds one of several possible values, with no write under way, settles it.
 //! - A discard is indefinite from the start: each byte reads as before or as zero.
-//! - Blocks of whole stripes that were being rewritten in a crash are in doubt: with a member lost
-//!   their read may fail, until they are written again; and, as there are no checksums yet that
-//!   would notice, answer anything.
+//! - Blocks of whole stripes that were being rewritten in a crash are in doubt until they are
+//!   written again: with a member lost their read may fail (P4). See also [`TORN_STRIPES_LIE`].
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +25,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const BLOCK: u64 = 4096;
 const BLOCK_LEN: usize = 4096;
 const NEVER: u64 = u64::MAX;
+
+/// The one exception to P3 to P5, until checksums tell which of its blocks a crash tore: where
+/// whole stripes were being rewritten, a block may read as a mixture of its old and new bytes,
+/// and as anything at all once a member is lost. Without it such a block reads as one of its
+/// values or not at all, lost members or not.
+const TORN_STRIPES_LIE: bool = true;
 
 /// The number of a change, for its end and for messages.
 pub type ChangeId = u32;
@@ -37,6 +42,8 @@ struct Layer {
     end: u64,
     durable: bool,
     definite: bool,
+    /// Answered with an error; or what a reader saw, and it may have been such a change.
+    failed: bool,
     /// The whole change: start and end in the volume.
     range: (u64, u64),
     from: usize,
@@ -49,9 +56,9 @@ struct Layer {
 struct Block {
     /// Zeroes if none.
     base: Option<Box<[u8; BLOCK_LEN]>>,
-    /// Anything may be read until it is overwritten: the write hole, opened by force.
-    unknown: bool,
-    /// Reads may fail; and, as there are no checksums yet, answer anything.
+    /// Its stripe was being rewritten whole in a crash, and it was not written since.
+    torn: bool,
+    /// Reads may fail, for the same reason.
     doubted: bool,
     layers: Vec<Layer>,
 }
@@ -88,8 +95,12 @@ impl Layer {
         self.end == NEVER || (power_cut && !self.durable)
     }
 
-    fn byte(&self, at: usize) -> u8 {
-        self.data.as_ref().map_or(0, |d| d[at - self.from])
+    /// Whether it has these bytes at `at`.
+    fn is(&self, at: usize, bytes: &[u8]) -> bool {
+        match &self.data {
+            Some(data) => data[at - self.from..at - self.from + bytes.len()] == *bytes,
+            None => bytes.iter().all(|b| *b == 0),
+        }
     }
 }
 
@@ -132,8 +143,18 @@ impl Model {
         for (index, from, to, at) in parts(offset, len) {
             let data = data.map(|d| d.slice(at..at + (to - from)));
             let (definite, range) = (!discard, (offset, offset + len));
-            let layer = Layer { id, start, end: NEVER, durable: false, definite, range, from, to, data };
-            self.blocks[index].layers.push(layer);
+            self.blocks[index].layers.push(Layer {
+                id,
+                start,
+                end: NEVER,
+                durable: false,
+                definite,
+                failed: false,
+                range,
+                from,
+                to,
+                data,
+            });
             touched.push(index);
         }
         self.under_way.insert(id, touched);
@@ -148,8 +169,11 @@ impl Model {
             let layer = block.layers.iter_mut().find(|l| l.id == id).unwrap();
             layer.end = end;
             layer.durable = ending == Ending::Durable;
-            layer.definite &= ending != Ending::Failed;
-            block.doubted &= !(layer.definite && layer.to - layer.from == BLOCK_LEN);
+            layer.failed = ending == Ending::Failed;
+            layer.definite &= !layer.failed;
+            let written = layer.definite && layer.to - layer.from == BLOCK_LEN;
+            block.doubted &= !written;
+            block.torn &= !written;
             block.prune(horizon);
         }
     }
@@ -176,31 +200,12 @@ impl Model {
                 layer.end = now;
                 layer.definite = false;
             }
-            if power_cut && !layer.durable {
+            // Until it is durable, nobody promised what a reader saw of a change that failed.
+            if (power_cut || layer.failed) && !layer.durable {
                 layer.definite = false;
             }
         }
         self.tick();
-    }
-
-    /// Stripes with a change under way, or (for a power cut) one not known durable.
-    pub fn at_risk(&self, power_cut: bool, stripe_bytes: u64) -> BTreeSet<u64> {
-        self.stripes_with(stripe_bytes, |l| l.at_risk(power_cut))
-    }
-
-    /// The stripes a change under way touches.
-    pub fn stripes_of(&self, id: ChangeId, stripe_bytes: u64) -> BTreeSet<u64> {
-        self.stripes_with(stripe_bytes, |l| l.id == id)
-    }
-
-    fn stripes_with(&self, stripe_bytes: u64, is: impl Fn(&Layer) -> bool) -> BTreeSet<u64> {
-        let blocks = self.blocks.iter().enumerate().filter(|(_, b)| b.layers.iter().any(&is));
-        blocks
-            .flat_map(|(index, _)| {
-                let start = index as u64 * BLOCK;
-                start / stripe_bytes..=(start + BLOCK - 1) / stripe_bytes
-            })
-            .collect()
     }
 
     /// The machine goes down, or already did: puts the blocks of every whole stripe in doubt that
@@ -209,7 +214,9 @@ impl Model {
         for (index, block) in self.blocks.iter_mut().enumerate() {
             let start = index as u64 * BLOCK / stripe_bytes * stripe_bytes;
             let whole = |l: &Layer| l.range.0 <= start && l.range.1 >= start + stripe_bytes;
-            block.doubted |= block.layers.iter().any(|l| l.at_risk(power_cut) && whole(l));
+            let torn = block.layers.iter().any(|l| l.at_risk(power_cut) && whole(l));
+            block.doubted |= torn;
+            block.torn |= torn;
         }
     }
 
@@ -224,18 +231,10 @@ impl Model {
         blocks.map(|(index, _)| index as u64 * BLOCK).collect()
     }
 
-    /// Parity matches data everywhere and no member was lost meanwhile: no read may fail.
-    pub fn end_doubt(&mut self) {
-        self.blocks.iter_mut().for_each(|b| b.doubted = false);
-    }
-
-    /// Nothing is promised any more about these stripes.
-    pub fn forget(&mut self, stripes: &BTreeSet<u64>, stripe_bytes: u64) {
-        for (index, block) in self.blocks.iter_mut().enumerate() {
-            if stripes.contains(&(index as u64 * BLOCK / stripe_bytes)) {
-                block.unknown = true;
-                block.layers.retain(|l| l.end == NEVER);
-            }
+    /// Every member is there. While nothing notices a torn block, none of its reads fails.
+    pub fn nobody_lost(&mut self) {
+        if TORN_STRIPES_LIE {
+            self.blocks.iter_mut().for_each(|b| b.doubted = false);
         }
     }
 
@@ -283,9 +282,6 @@ impl Block {
                 Some(data) => base[w.from..w.to].copy_from_slice(data),
                 None => base[w.from..w.to].fill(0),
             }
-            if w.to - w.from == BLOCK_LEN {
-                self.unknown = false;
-            }
         }
     }
 
@@ -304,24 +300,29 @@ impl Block {
             let displaced = |end: u64| relevant.iter().any(|x| x.definite && x.start > end && x.end < start);
             let possible: Vec<&Layer> = relevant.iter().copied().filter(|w| !displaced(w.end)).collect();
             let base_possible = !displaced(0);
-            if self.doubted || (self.unknown && base_possible) {
+            if TORN_STRIPES_LIE && self.doubted {
                 continue;
             }
-            for (i, byte) in part.iter().enumerate() {
-                let at = a + i;
-                let base = || self.base.as_ref().map_or(0, |d| d[at]);
-                if !(base_possible && base() == *byte || possible.iter().any(|w| w.byte(at) == *byte)) {
+            let quiet = relevant.iter().all(|l| l.end < start);
+            // A block changes as a whole: what no change divides is of one origin. While it is being
+            // changed, only a checksum tells a reader that it came between.
+            let step = if TORN_STRIPES_LIE && (self.torn || !quiet) { 1 } else { b - a };
+            for at in (a..b).step_by(step) {
+                let piece = &found[at - from..at - from + step];
+                let is_base = || base_possible && self.base_is(at, piece);
+                if !(is_base() || possible.iter().any(|w| w.is(at, piece))) {
+                    let at = at + self.first_wrong(at, piece, &possible, base_possible);
                     let unit = (at / 16 * 16).max(from);
                     let why = self.explain(unit, &found[unit - from..], &possible, base_possible);
                     return Err((at, why));
                 }
             }
-            let quiet = relevant.iter().all(|l| l.end < start);
             if quiet && possible.len() + usize::from(base_possible) > 1 {
-                settled.push((a, b, Bytes::copy_from_slice(part)));
+                let failed = possible.iter().any(|l| l.failed);
+                settled.push((a, b, Bytes::copy_from_slice(part), failed));
             }
         }
-        for (from, to, data) in settled {
+        for (from, to, data, failed) in settled {
             // Number 0: no change of ours, what a reader saw.
             let data = Some(data);
             self.layers.push(Layer {
@@ -330,6 +331,7 @@ impl Block {
                 end: now,
                 durable: false,
                 definite: true,
+                failed,
                 range: (0, 0),
                 from,
                 to,
@@ -337,6 +339,23 @@ impl Block {
             });
         }
         Ok(())
+    }
+
+    /// Whether the base holds these bytes at `at`.
+    fn base_is(&self, at: usize, bytes: &[u8]) -> bool {
+        match &self.base {
+            Some(base) => base[at..at + bytes.len()] == *bytes,
+            None => bytes.iter().all(|b| *b == 0),
+        }
+    }
+
+    /// How far into `bytes`, found at `at`, the one goes that agrees longest with them.
+    fn first_wrong(&self, at: usize, bytes: &[u8], possible: &[&Layer], base: bool) -> usize {
+        let agree = |i: &usize| {
+            let head = &bytes[..=*i];
+            (base && self.base_is(at, head)) || possible.iter().any(|w| w.is(at, head))
+        };
+        (0..bytes.len()).find(|i| !agree(i)).unwrap_or(0)
     }
 
     fn explain(&self, at: usize, found: &[u8], possible: &[&Layer], base: bool) -> String {

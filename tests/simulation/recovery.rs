@@ -1,6 +1,5 @@
 //! Recovering from one crash in several ways, each on a copy of the disks.
 
-use super::guarantees::Guarantees;
 use super::io::Io;
 use super::run::Stats;
 use super::world::{Check, World};
@@ -10,6 +9,7 @@ use palisade::env::sim::Prng;
 use palisade::error::ErrorKind;
 use palisade::member::sim::Crash;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How many ways to recover are tried after each crash.
@@ -104,33 +104,28 @@ impl World {
             running: None,
             io: Io::new(self.io.model.borrow().clone(), self.io.stripe_bytes),
             faulted: BTreeSet::new(),
+            evil: BTreeSet::new(),
+            gone_faulty: Arc::default(),
             stats: Stats::default(),
             ..*self
         }
     }
 
-    /// Recovers from a crash that put these stripes at risk, and looks at every byte: right after
-    /// the start, after more requests, and after a restart.
-    pub async fn recover(&mut self, how: &Recovery, mut at_risk: BTreeSet<u64>) -> Check {
+    /// Recovers from a crash and looks at every byte: right after the start, after more requests,
+    /// and after a restart.
+    pub async fn recover(&mut self, how: &Recovery) -> Check {
         self.note(|| format!("--- recover: {how:?}"));
         if let Recovery::CrashAgain(crash, n, _) = how {
-            at_risk.extend(self.crash_again(*crash, *n).await?);
+            self.crash_again(*crash, *n).await?;
         }
         if let Recovery::Missing(lost) | Recovery::CrashAgain(_, _, lost) = how {
             lost.iter().for_each(|name| drop(self.disks.detach(name)));
         }
         let whole = how.lost().is_empty();
-        match self.guarantees {
-            // Whoever is lost before all parity was recomputed takes what was at risk along.
-            Guarantees::Today if !whole && !matches!(how, Recovery::Missing(_)) => {
-                self.io.model.borrow_mut().forget(&at_risk, self.io.stripe_bytes);
-            }
-            _ => {}
-        }
         if whole {
-            self.io.model.borrow_mut().end_doubt();
+            self.io.model.borrow_mut().nobody_lost();
         }
-        self.start_and_lose(how, &at_risk).await?;
+        self.start_and_lose(how).await?;
         self.verify_volume("right after the crash").await?;
         self.rewrite_doubted().await?;
         let settled = |r: &Report| r.clean || r.state == ArrayState::Degraded;
@@ -144,12 +139,12 @@ impl World {
             return self.verify_parity(&disks);
         }
         self.stop().await?;
-        self.assemble(false).await.map_err(|e| format!("does not start again: {}", e.report()))?;
+        self.assemble().await.map_err(|e| format!("does not start again: {}", e.report()))?;
         self.verify_volume("after a restart").await?;
         self.stop().await
     }
 
-    async fn start_and_lose(&mut self, how: &Recovery, at_risk: &BTreeSet<u64>) -> Check {
+    async fn start_and_lose(&mut self, how: &Recovery) -> Check {
         if let Recovery::LostDuring(lost) = how {
             for name in lost {
                 let disk = self.disks.get(name).ok_or("there is no such disk")?;
@@ -160,13 +155,8 @@ impl World {
                 }));
             }
         }
-        match self.assemble(false).await {
-            Ok(()) => {}
-            Err(e) if self.guarantees == Guarantees::Today && !how.lost().is_empty() => {
-                self.start_by_force(&e, at_risk).await?;
-            }
-            Err(e) => return Err(format!("does not start without force after a crash: {}", e.report())),
-        }
+        let started = self.assemble().await;
+        started.map_err(|e| format!("does not start after a crash: {}", e.report()))?;
         match how {
             Recovery::LostDuring(_) => self.harness.sleep(Duration::from_millis(5)).await,
             Recovery::LostAfter(lost) => {
@@ -183,21 +173,26 @@ impl World {
 
     /// Starts with all members and goes down at the `n`th operation, or a while after the start if
     /// there are not so many.
-    async fn crash_again(&mut self, crash: Crash, n: u64) -> Check<BTreeSet<u64>> {
+    async fn crash_again(&mut self, crash: Crash, n: u64) -> Check {
         self.disks.plan_crash(n, crash);
-        match self.assemble(false).await {
+        match self.assemble().await {
             Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::ShuttingDown => return Ok(self.went_down(crash)),
-            Err(e) => return Err(format!("does not start without force after a crash: {}", e.report())),
+            Err(e) if e.kind() == ErrorKind::ShuttingDown => {
+                self.went_down(crash);
+                return Ok(());
+            }
+            Err(e) => return Err(format!("does not start after a crash: {}", e.report())),
         }
         let process = self.running().process;
         for _ in 0..50 {
             if process.is_dead() {
-                return Ok(self.went_down(crash));
+                self.went_down(crash);
+                return Ok(());
             }
             self.harness.sleep(Duration::from_millis(1)).await;
         }
         self.disks.unplan_crash();
-        Ok(self.crash(crash))
+        self.crash(crash);
+        Ok(())
     }
 }

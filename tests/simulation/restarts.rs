@@ -43,7 +43,7 @@ impl World {
             self.note(|| "names are permuted".into());
             self.permute_names();
         }
-        self.assemble(false).await.map_err(|e| format!("does not start again: {}", e.report()))
+        self.assemble().await.map_err(|e| format!("does not start again: {}", e.report()))
     }
 
     /// With fewer than k members the array must refuse to start, or serve nothing stale; trying
@@ -53,7 +53,7 @@ impl World {
         let keep = self.random.index(self.shape.data());
         let before = self.shelf.len();
         self.detach_some(names.len() - keep.min(names.len()));
-        let started = self.assemble(false).await;
+        let started = self.assemble().await;
         if started.is_ok() {
             let state = self.report().state;
             if state != ArrayState::Failed {
@@ -101,20 +101,20 @@ impl World {
             half.iter().for_each(|(name, disk)| world.disks.attach(name, disk));
         };
         attach(self, &slots);
-        self.assemble(false).await.map_err(|e| format!("one half does not start: {}", e.report()))?;
+        self.assemble().await.map_err(|e| format!("one half does not start: {}", e.report()))?;
         self.start_burst(10);
         self.drain().await?;
         self.stop().await?;
         slots.iter().for_each(|(name, _)| drop(self.disks.detach(name)));
         attach(self, &other);
-        let ran = self.assemble(false).await.is_ok();
+        let ran = self.assemble().await.is_ok();
         if ran {
             // Its writes are not the model's: it makes none, and yet it is another history.
             self.stop().await?;
         }
         attach(self, &slots);
         if ran {
-            match self.assemble(false).await {
+            match self.assemble().await {
                 Err(e) if e.kind() == ErrorKind::Foreign => self.note(|| format!("refused: {}", e.report())),
                 Err(e) => {
                     return Err(format!("two histories, but refused as {:?}: {}", e.kind(), e.report()));
@@ -124,6 +124,6 @@ impl World {
             other.iter().for_each(|(name, _)| drop(self.disks.detach(name)));
             self.shelf.clear();
         }
-        self.assemble(false).await.map_err(|e| format!("one side alone does not start: {}", e.report()))
+        self.assemble().await.map_err(|e| format!("one side alone does not start: {}", e.report()))
     }
 }

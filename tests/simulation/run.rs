@@ -1,6 +1,5 @@
 //! One run of one seed.
 
-use super::guarantees::Guarantees;
 use super::scenario::Scenario;
 use super::world::{Check, World};
 use palisade::env::sim::{Prng, Simulation};
@@ -22,8 +21,6 @@ pub struct RunOptions {
     pub steps: Option<u64>,
     /// Prints everything that happens.
     pub trace: bool,
-    /// What is demanded after a crash.
-    pub guarantees: Guarantees,
 }
 
 /// Counts of what happened.
@@ -33,10 +30,10 @@ pub struct Stats {
     pub refused: u64,
     pub faults: u64,
     pub crashes: u64,
-    pub forced: u64,
     pub restarts: u64,
     pub replacements: u64,
     pub beyond: u64,
+    pub rotten: u64,
     pub polls: u64,
 }
 
@@ -46,10 +43,10 @@ impl Stats {
         self.refused += other.refused;
         self.faults += other.faults;
         self.crashes += other.crashes;
-        self.forced += other.forced;
         self.restarts += other.restarts;
         self.replacements += other.replacements;
         self.beyond += other.beyond;
+        self.rotten += other.rotten;
         self.polls += other.polls;
     }
 }
@@ -58,16 +55,16 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} requests ({} refused), {} faults, {} crashes ({} started by force), {} restarts, \
-             {} replacements, {} times beyond parity",
+            "{} requests ({} refused), {} faults, {} crashes, {} restarts, \
+             {} replacements, {} times beyond parity, {} rotten places",
             self.requests,
             self.refused,
             self.faults,
             self.crashes,
-            self.forced,
             self.restarts,
             self.replacements,
-            self.beyond
+            self.beyond,
+            self.rotten
         )
     }
 }
@@ -96,13 +93,12 @@ impl fmt::Display for Failure {
         write!(
             f,
             "seed {} ({}) failed in step {}:\n  {}\nreplay: cargo run --release --example simulate -- \
-             --seed {}{scenario}{} --steps {} --trace",
+             --seed {}{scenario} --steps {} --trace",
             self.options.seed,
             self.about,
             self.step,
             self.message,
             self.options.seed,
-            self.options.guarantees.option(),
             self.step + 1
         )
     }
@@ -128,7 +124,7 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
     let steps = options.steps.unwrap_or(drawn);
     let finished = catch_unwind(AssertUnwindSafe(|| {
         let result: Result<Check<Stats>, _> = sim.run(async {
-            let mut world = World::create(&harness, random, scenario, options.guarantees).await?;
+            let mut world = World::create(&harness, random, scenario).await?;
             let shape = world.shape;
             *about.borrow_mut() = format!(
                 "{}, {}+{}, chunk {}, volume {} bytes",

@@ -12,24 +12,30 @@ pub enum Scenario {
     Degraded,
     /// The process is killed and the power fails, on an array that is otherwise healthy.
     Crash,
-    /// Both at once; an array both unclean and degraded must refuse to start without force.
+    /// Both at once.
     CrashDegraded,
     /// Stops and starts with members permuted, renamed, missing and stale.
     Restart,
     /// More members lost than parity can replace, for a while.
     Beyond,
-    /// Everything but `Beyond`.
+    /// The same, and a crash while they come back.
+    BeyondCrash,
+    /// Members lie and rot, at most as many as parity can replace; crashes and losses besides.
+    Rot,
+    /// Everything but the last three.
     Mixed,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Calm,
         Self::Degraded,
         Self::Crash,
         Self::CrashDegraded,
         Self::Restart,
         Self::Beyond,
+        Self::BeyondCrash,
+        Self::Rot,
         Self::Mixed,
     ];
 
@@ -60,6 +66,8 @@ impl Scenario {
             Self::CrashDegraded => "crash-degraded",
             Self::Restart => "restart",
             Self::Beyond => "beyond",
+            Self::BeyondCrash => "beyond-crash",
+            Self::Rot => "rot",
             Self::Mixed => "mixed",
         }
     }
@@ -69,11 +77,15 @@ impl Scenario {
     }
 
     pub fn crashes(self) -> bool {
-        matches!(self, Self::Crash | Self::CrashDegraded | Self::Mixed)
+        matches!(self, Self::Crash | Self::CrashDegraded | Self::Rot | Self::Mixed)
     }
 
     pub fn crashes_degraded(self) -> bool {
-        matches!(self, Self::CrashDegraded | Self::Mixed)
+        matches!(self, Self::CrashDegraded | Self::Rot | Self::Mixed)
+    }
+
+    pub fn loses_too_many(self) -> bool {
+        matches!(self, Self::Beyond | Self::BeyondCrash)
     }
 
     pub fn restarts(self) -> bool {

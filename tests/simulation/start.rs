@@ -1,6 +1,5 @@
 //! Creating, starting, stopping and crashing the array.
 
-use super::guarantees::Guarantees;
 use super::io::Io;
 use super::model::Model;
 use super::run::Stats;
@@ -16,26 +15,27 @@ use palisade::member::sim::Crash;
 use palisade::observe::{Event, Observer};
 use palisade::units::{ArrayId, BLOCK_BYTES};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Writes events into the trace.
-struct Tracer(SimEnv);
+/// Writes events into the trace, and who became faulty into a list.
+struct Tracer {
+    env: SimEnv,
+    gone_faulty: Arc<Mutex<Vec<String>>>,
+}
 
 impl Observer for Tracer {
     fn event(&self, event: Event) {
-        self.0.note(&[10], || format!("event {event:?}"));
+        self.env.note(&[10], || format!("event {event:?}"));
+        if let Event::MemberFaulty { path, .. } = event {
+            self.gone_faulty.lock().unwrap().push(path);
+        }
     }
 }
 
 impl World {
     /// Draws shape and sizes, formats the members and starts the array.
-    pub async fn create(
-        harness: &SimEnv,
-        mut random: Prng,
-        scenario: Scenario,
-        guarantees: Guarantees,
-    ) -> Check<Self> {
+    pub async fn create(harness: &SimEnv, mut random: Prng, scenario: Scenario) -> Check<Self> {
         let data = u8::try_from(random.between(1, 6)).unwrap();
         let parity = u8::try_from(random.between(1, 3)).unwrap();
         let shape = Shape::new(data, parity, 4096 << random.below(5)).unwrap();
@@ -45,14 +45,14 @@ impl World {
             _ => random.between(300, 900),
         };
         let volume_bytes = blocks * BLOCK_BYTES;
-        Self::with_shape(harness, random, (scenario, guarantees), shape, volume_bytes).await
+        Self::with_shape(harness, random, scenario, shape, volume_bytes).await
     }
 
     /// Formats the members of an array of that shape and starts it.
     pub async fn with_shape(
         harness: &SimEnv,
         random: Prng,
-        (scenario, guarantees): (Scenario, Guarantees),
+        scenario: Scenario,
         shape: Shape,
         volume_bytes: u64,
     ) -> Check<Self> {
@@ -64,7 +64,6 @@ impl World {
             harness: harness.clone(),
             random,
             scenario,
-            guarantees,
             disks: SimDisks::new(harness),
             shelf: BTreeMap::new(),
             shape,
@@ -74,12 +73,13 @@ impl World {
             running: None,
             io: Io::new(Model::new(volume_bytes), shape.stripe_bytes()),
             faulted: BTreeSet::new(),
-            fragile: false,
+            evil: BTreeSet::new(),
+            gone_faulty: Arc::default(),
             next_disk: 0,
             stats: Stats::default(),
         };
         world.format().await?;
-        world.assemble(false).await.map_err(|e| format!("a new array does not start: {}", e.report()))?;
+        world.assemble().await.map_err(|e| format!("a new array does not start: {}", e.report()))?;
         Ok(world)
     }
 
@@ -105,22 +105,23 @@ impl World {
         Ok(())
     }
 
-    fn options(&mut self, process: &SimEnv, force: bool) -> AssembleOptions {
+    fn options(&mut self, process: &SimEnv) -> AssembleOptions {
+        let gone_faulty = Arc::clone(&self.gone_faulty);
         AssembleOptions {
             env: process.env(),
             opener: Arc::new(self.disks.opener(process)),
-            observer: Arc::new(Tracer(process.clone())),
+            observer: Arc::new(Tracer { env: process.clone(), gone_faulty }),
             member_deadline: Duration::from_secs(1),
             probe_interval: Duration::from_millis(500),
             staging_bytes: 256 << 10,
             checksum_cache_bytes: 256 << 10,
             max_rebuild_rate: self.random.chance(200).then_some(4 << 20),
-            force,
+            force: false,
         }
     }
 
     /// Starts the array from every disk that can be opened, in random order.
-    pub async fn assemble(&mut self, force: bool) -> Result<(), Error> {
+    pub async fn assemble(&mut self) -> Result<(), Error> {
         let process = self.harness.new_process();
         let mut names = self.disks.names();
         self.random.shuffle(&mut names);
@@ -132,7 +133,7 @@ impl World {
                 Err(e) => return Err(e),
             }
         }
-        let options = self.options(&process, force);
+        let options = self.options(&process);
         let id = self.id;
         let started = process.call(async move {
             let array = Array::assemble(id, candidates, options).await?;
@@ -180,33 +181,25 @@ impl World {
         Ok(())
     }
 
-    /// Kills the process or cuts the power, requests under way or not; says what is at risk if
-    /// the array is started by force.
-    pub fn crash(&mut self, crash: Crash) -> BTreeSet<u64> {
+    /// Kills the process or cuts the power, requests under way or not.
+    pub fn crash(&mut self, crash: Crash) {
         let process = self.running().process;
         match crash {
             Crash::PowerCut => self.disks.power_cut(&process),
             Crash::Kill => self.disks.kill_process(&process),
         }
-        self.went_down(crash)
+        self.went_down(crash);
     }
 
-    /// The machine went down: the model is told. With a journal nothing is at risk.
-    pub fn went_down(&mut self, crash: Crash) -> BTreeSet<u64> {
+    /// The machine went down: the model is told.
+    pub fn went_down(&mut self, crash: Crash) {
         self.note(|| format!("CRASH: {crash:?}"));
         self.running = None;
         let power_cut = crash == Crash::PowerCut;
         let mut model = self.io.model.borrow_mut();
-        let at_risk = match self.guarantees {
-            Guarantees::Today => model.at_risk(power_cut, self.io.stripe_bytes),
-            Guarantees::Journal => {
-                model.doubt(power_cut, self.io.stripe_bytes);
-                BTreeSet::new()
-            }
-        };
+        model.doubt(power_cut, self.io.stripe_bytes);
         model.crash(power_cut);
         self.io.under_way.set(0);
         self.stats.crashes += 1;
-        at_risk
     }
 }

@@ -1,6 +1,7 @@
-//! The work of a sweep: small, unaligned and whole-stripe changes with flushes and idle times
-//! between them, on a volume so small that they meet.
+//! The work of a sweep: what is hard for a replay, then small, unaligned and whole-stripe changes
+//! with flushes and idle times between them, on a volume so small that they meet.
 
+use super::hard::{self, alone};
 use super::io::Request;
 use super::world::{Check, World};
 use palisade::env::Environment;
@@ -8,8 +9,8 @@ use palisade::env::sim::Prng;
 use palisade::geometry::Shape;
 use std::time::Duration;
 
-/// Bursts of requests in one workload.
-const BURSTS: u64 = 14;
+/// Random bursts of requests in one workload.
+const BURSTS: u64 = 6;
 
 /// One step of a workload.
 pub enum Step {
@@ -19,9 +20,11 @@ pub enum Step {
     Idle(Duration),
 }
 
-/// The workload that a generator's state names.
-pub fn steps(random: &mut Prng, shape: &Shape, volume_bytes: u64) -> Vec<Step> {
-    let mut steps = Vec::new();
+/// The workload that a generator's state names, on a volume of which `written` stripes were
+/// written before.
+pub fn steps(random: &mut Prng, shape: &Shape, volume_bytes: u64, written: u64) -> Vec<Step> {
+    let all = volume_bytes / shape.stripe_bytes();
+    let mut steps = hard::steps(random, shape.stripe_bytes(), written..all);
     for _ in 0..BURSTS {
         let count = random.between(1, 4);
         let burst = (0..count).map(|_| {
@@ -30,7 +33,7 @@ pub fn steps(random: &mut Prng, shape: &Shape, volume_bytes: u64) -> Vec<Step> {
         });
         steps.push(Step::Burst(burst.collect()));
         match random.below(100) {
-            0..30 => steps.push(Step::Burst(vec![(Request::Flush, Duration::ZERO)])),
+            0..30 => steps.push(alone(Request::Flush)),
             30..40 => steps.push(Step::Idle(Duration::from_millis(2500))),
             _ => {}
         }
@@ -80,11 +83,11 @@ fn stripes(random: &mut Prng, stripe: u64, volume: u64) -> (u64, u64) {
 }
 
 impl World {
-    /// Gives every block a durable value of its own, so that idle blocks are told from others.
-    pub async fn fill(&mut self) -> Check {
-        let whole = Request::Write { offset: 0, len: self.volume_bytes, durable: false, aligned: true };
-        let filled = [whole, Request::Flush].map(|r| Step::Burst(vec![(r, Duration::ZERO)]));
-        self.carry_out(&filled).await
+    /// Gives every block of the first `len` bytes a durable value of its own, so that idle blocks
+    /// are told from others.
+    pub async fn fill(&mut self, len: u64) -> Check {
+        let whole = Request::Write { offset: 0, len, durable: false, aligned: true };
+        self.carry_out(&[whole, Request::Flush].map(alone)).await
     }
 
     /// Carries out a workload to its end or until the process dies.

@@ -1,6 +1,5 @@
 //! The simulated machine with its array, as the harness sees it.
 
-use super::guarantees::Guarantees;
 use super::io::{Io, Request};
 use super::run::Stats;
 use super::scenario::Scenario;
@@ -12,7 +11,7 @@ use palisade::member::{Opener, SimDisk, SimDisks};
 use palisade::units::{ArrayId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Longest any background work may take, in virtual time.
@@ -32,7 +31,6 @@ pub struct World {
     pub harness: SimEnv,
     pub random: Prng,
     pub scenario: Scenario,
-    pub guarantees: Guarantees,
     pub disks: SimDisks,
     /// Disks of the array that are not attached now, with the name they had.
     pub shelf: BTreeMap<String, SimDisk>,
@@ -44,8 +42,10 @@ pub struct World {
     pub io: Rc<Io>,
     /// Disks with a fault the array may not have noticed yet.
     pub faulted: BTreeSet<String>,
-    /// Started by force although data may be lost: until rebuilt, nothing more may fail.
-    pub fragile: bool,
+    /// Names of the disks that lie (see `rot`).
+    pub evil: BTreeSet<String>,
+    /// Paths of members that became faulty, in that order, as the array told.
+    pub gone_faulty: Arc<Mutex<Vec<String>>>,
     pub next_disk: u64,
     pub stats: Stats,
 }
@@ -105,13 +105,19 @@ impl World {
         members.filter(|m| m.state == MemberState::InSync && !self.faulted.contains(&m.path)).collect()
     }
 
+    /// Members that may be lost now: an evil one counts as lost already.
+    pub fn victims(&self) -> Vec<MemberReport> {
+        let any = self.budget() > 0;
+        self.healthy().into_iter().filter(|m| any || self.evil.contains(&m.path)).collect()
+    }
+
     /// How many more members may be lost now.
     pub fn budget(&self) -> usize {
-        let needs_parity = self.guarantees == Guarantees::Today;
-        if self.fragile || needs_parity && !self.report().clean {
-            return 0;
-        }
-        self.shape.parity().saturating_sub(self.lost_slots().len())
+        let report = self.report();
+        let evil = |slot: &Slot| Self::in_sync(&report, *slot).is_some_and(|m| self.evil.contains(&m.path));
+        let lost = self.lost_slots();
+        let bad = self.shape.slots().filter(|slot| lost.contains(slot) || evil(slot)).count();
+        self.shape.parity().saturating_sub(bad)
     }
 
     /// Starts some requests that overlap in time and place.
@@ -175,6 +181,7 @@ impl World {
             }
         }
         self.faulted.clear();
+        self.arm();
     }
 
     pub fn is_whole(report: &Report) -> bool {

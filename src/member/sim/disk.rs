@@ -14,6 +14,7 @@ use crate::member::{Presence, Span};
 use bytes::Bytes;
 use futures::channel::oneshot;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -210,6 +211,21 @@ impl SimDisk {
         bytes
     }
 
+    /// Offsets of the pages of a range that have memory behind them.
+    pub fn written_pages(&self, range: Range<u64>) -> Vec<u64> {
+        let mut at = range.start / PAGE * PAGE;
+        let spans = self.lock().media.spans(at, range.end.saturating_sub(at));
+        let mut written = Vec::new();
+        for span in spans {
+            let end = at + span.len_bytes;
+            if !span.hole {
+                written.extend((at..end).step_by(4096));
+            }
+            at = end;
+        }
+        written
+    }
+
     /// Changes bytes on the media behind everybody's back.
     pub fn scribble(&self, offset_bytes: u64, bytes: &[u8]) {
         self.lock().media.scribble(offset_bytes, bytes);
@@ -380,7 +396,7 @@ impl DiskState {
             self.random.fill(buffer);
             return Err(Error::new(ErrorKind::Io, "simulated read error").at(offset));
         }
-        if self.random.rare(self.plan.bit_rot) {
+        if self.plan.lies_at(offset) && self.random.rare(self.plan.bit_rot) {
             self.counts.lies += 1;
             let at = offset + self.random.below(len);
             let mut byte = [0];
@@ -419,16 +435,24 @@ impl DiskState {
         if let Some(fate) = self.commanded.next_writes.pop_front() {
             return Some(fate);
         }
+        if !self.plan.lies_at(change.offset) {
+            return None;
+        }
         if self.random.rare(self.plan.torn_write) {
             return Some(WriteFate::Torn);
         }
         if self.random.rare(self.plan.dropped_write) {
             return Some(WriteFate::Dropped);
         }
-        let places = (size_bytes - change.len) / PAGE + 1;
-        self.random
-            .rare(self.plan.misdirected_write)
-            .then(|| WriteFate::Misdirected(self.random.below(places) * PAGE))
+        if !self.random.rare(self.plan.misdirected_write) {
+            return None;
+        }
+        let last = size_bytes - change.len;
+        let anywhere = 0..last + 1;
+        let near = self.random.chance(500).then(|| self.random.pick(&self.plan.lies_in).cloned()).flatten();
+        let within = near.filter(|range| range.start < range.end && range.start <= last).unwrap_or(anywhere);
+        let place = within.start + self.random.below(within.end - within.start);
+        Some(WriteFate::Misdirected(place.min(last) / PAGE * PAGE))
     }
 
     fn finish_flush(&mut self, caller: Caller, covered: u64) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The fault model: what can go wrong with a disk, on command or at random.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// Rates of random faults, each in events per million operations of its kind. All off by default.
@@ -27,6 +28,16 @@ pub struct FaultPlan {
     pub misdirected_write: u64,
     /// A read finds a bit flipped on the media.
     pub bit_rot: u64,
+    /// The byte ranges in which operations must begin for the last four to strike; the whole disk
+    /// if there are none. A misdirected write may end up anywhere, half of the time in one of them.
+    pub lies_in: Vec<Range<u64>>,
+}
+
+impl FaultPlan {
+    /// Whether an operation that begins at `offset_bytes` may be answered with a lie.
+    pub(super) fn lies_at(&self, offset_bytes: u64) -> bool {
+        self.lies_in.is_empty() || self.lies_in.iter().any(|range| range.contains(&offset_bytes))
+    }
 }
 
 /// How a kind of operation behaves on command.

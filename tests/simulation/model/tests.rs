@@ -82,7 +82,6 @@ fn a_kill_keeps_what_was_answered_and_a_power_cut_what_was_durable() {
         flush(&mut model);
         write(&mut model, 3, Ending::Done);
         model.begin(0, 4096, Some(&Bytes::from(vec![4; 4096])), false);
-        assert_eq!(model.at_risk(false, 65536).len(), 1);
         model.crash(power_cut);
         assert_eq!(possible(&model), expected);
         let settled = *expected.last().unwrap();
@@ -100,7 +99,6 @@ fn a_durable_write_survives_a_power_cut_without_a_flush() {
     let mut model = Model::new(4096);
     write(&mut model, 1, Ending::Done);
     write(&mut model, 2, Ending::Durable);
-    assert!(model.at_risk(true, 65536).is_empty());
     model.crash(true);
     assert_eq!(possible(&model), [2]);
 }
@@ -116,6 +114,23 @@ fn a_failed_write_may_have_happened_until_a_later_one_covers_it() {
     write(&mut model, 3, Ending::Durable);
     assert_eq!(possible(&model), [3]);
     assert!(model.blocks[0].layers.is_empty());
+}
+
+#[test]
+fn a_failed_write_that_was_read_may_be_gone_after_a_crash_unless_it_was_flushed() {
+    for flushed in [false, true] {
+        let mut model = Model::new(4096);
+        write(&mut model, 1, Ending::Durable);
+        write(&mut model, 2, Ending::Failed);
+        let tick = model.tick();
+        model.check(tick, 0, &[2; 4096]).unwrap();
+        assert_eq!(possible(&model), [2]);
+        if flushed {
+            flush(&mut model);
+        }
+        model.crash(false);
+        assert_eq!(possible(&model), if flushed { vec![2] } else { vec![1, 2] });
+    }
 }
 
 #[test]
@@ -145,13 +160,17 @@ fn tiny_writes_at_once_in_one_block_all_stay() {
 }
 
 #[test]
-fn what_force_gave_up_may_be_anything_until_it_is_overwritten() {
+fn a_block_is_old_or_new_as_a_whole() {
     let mut model = Model::new(4096);
     write(&mut model, 1, Ending::Durable);
-    model.forget(&BTreeSet::from([0]), 65536);
-    assert_eq!(possible(&model).len(), 10);
     write(&mut model, 2, Ending::Done);
-    assert_eq!(possible(&model), [2]);
+    model.crash(true);
+    assert_eq!(possible(&model), [1, 2]);
+    let mut mixed = [1; 4096];
+    mixed[512..1024].fill(2);
+    let tick = model.tick();
+    let why = model.check(tick, 0, &mixed).unwrap_err();
+    assert!(why.starts_with("at volume byte 512 "), "{why}");
 }
 
 #[test]
@@ -173,8 +192,8 @@ fn only_whole_stripes_rewritten_in_a_crash_are_in_doubt_until_written_again() {
     assert!(!model.must_read(8192, 4096));
     model.end(again, Ending::Done);
     assert_eq!(model.doubted(), [12288]);
-    model.end_doubt();
-    assert!(model.must_read(0, 6 * 4096));
+    model.nobody_lost();
+    assert_eq!(model.must_read(0, 6 * 4096), TORN_STRIPES_LIE);
 }
 
 #[test]
