@@ -95,8 +95,7 @@ impl Membership {
 async fn load_epochs(identity: &Identity, state: &State) -> EpochMap {
     let m = &state.membership;
     let in_sync = identity.shape.slots().filter_map(|s| go::in_sync(m, s));
-    let members: Vec<Arc<Member>> =
-        in_sync.filter_map(|id| state.known.get(&id)?.member.clone()).collect();
+    let members: Vec<Arc<Member>> = in_sync.filter_map(|id| state.known.get(&id)?.member.clone()).collect();
     epoch::load(identity.array, identity.stripes(), identity.areas.epoch_offset, &members, m.epoch).await
 }
 

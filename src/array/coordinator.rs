@@ -9,8 +9,8 @@
 use super::ledger::{self, Identity};
 use super::transition::{self as go, Change};
 use super::{AssembleOptions, MemberState};
-use crate::epoch::EpochMap;
 use crate::env::{LocalFuture, join_all};
+use crate::epoch::EpochMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Membership, Role};
 use crate::member::{Member, Presence};

@@ -114,12 +114,7 @@ fn outlook(parity: usize, lost: usize) -> String {
     }
 }
 
-fn problems(
-    state: &State,
-    coordinator: &Coordinator,
-    array: ArrayState,
-    working: bool,
-) -> Vec<Problem> {
+fn problems(state: &State, coordinator: &Coordinator, array: ArrayState, working: bool) -> Vec<Problem> {
     let name = &coordinator.identity.name;
     let parity = coordinator.identity.shape.parity();
     let mut problems = Vec::new();

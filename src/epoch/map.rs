@@ -255,7 +255,10 @@ mod tests {
         map.note(StripeIndex(8), true, None);
         map.note(StripeIndex(8), false, None);
         let stamp = |s| (map.stamp(StripeIndex(s)).allocated, map.stamp(StripeIndex(s)).epoch.0);
-        assert_eq!([stamp(4999), stamp(7), stamp(8), stamp(9)], [(true, 1), (true, 2), (false, 2), (false, 0)]);
+        assert_eq!(
+            [stamp(4999), stamp(7), stamp(8), stamp(9)],
+            [(true, 1), (true, 2), (false, 2), (false, 0)]
+        );
         assert_eq!((map.allocated(), map.present_pages()), (2, vec![0, 4]));
         map.note(StripeIndex(5000), true, None);
         assert_eq!(map.allocated(), 2, "there is no such stripe");

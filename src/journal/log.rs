@@ -73,7 +73,6 @@ impl Drop for Hold {
 }
 
 impl Ticket {
-
     /// Completes when this frame and all before it are on every member that counts (in its
     /// cache: see [`Journal::sync`]). On an error it may be written later all the same.
     pub async fn written(self) -> Result<()> {

@@ -96,10 +96,11 @@ impl Stripes {
     }
 
     fn whole(&self, roster: &Roster, wanted: &Wanted) -> bool {
-        !self.epochs.is_allocated(wanted.stripe) || wanted.parts.iter().all(|(chunk, _)| {
-            let slot = self.shape.slot_of(wanted.stripe, *chunk).index();
-            roster.slots.get(slot).is_some_and(|s| s.readable(wanted.stripe).is_some())
-        })
+        !self.epochs.is_allocated(wanted.stripe)
+            || wanted.parts.iter().all(|(chunk, _)| {
+                let slot = self.shape.slot_of(wanted.stripe, *chunk).index();
+                roster.slots.get(slot).is_some_and(|s| s.readable(wanted.stripe).is_some())
+            })
     }
 
     /// Adds the reads a stripe needs to `wants`.

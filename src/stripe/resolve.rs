@@ -183,14 +183,20 @@ impl Stripes {
     fn resolve_row(&self, stripe: StripeIndex, row: usize, columns: &[Column]) -> Result<Vec<Option<Bytes>>> {
         let k = self.shape.data();
         let at = self.block_on(stripe, row as u64 * BLOCK_BYTES);
-        let known: Vec<Known> =
-            (0..).zip(columns).map(|(shard, c)| c.known(row, self.shape.slot_of(stripe, shard), at)).collect();
-        let current: Vec<Option<Bytes>> =
-            columns.iter().zip(&known).map(|(c, known)| c.current(row, *known, self.zeroes(BLOCK_BYTES))).collect();
+        let known: Vec<Known> = (0..)
+            .zip(columns)
+            .map(|(shard, c)| c.known(row, self.shape.slot_of(stripe, shard), at))
+            .collect();
+        let current: Vec<Option<Bytes>> = columns
+            .iter()
+            .zip(&known)
+            .map(|(c, known)| c.current(row, *known, self.zeroes(BLOCK_BYTES)))
+            .collect();
         let data = match choose(k, &known) {
             Way::AsItIs => current.into_iter().take(k).collect(),
             Way::Forward(from) => {
-                let have = from.iter().filter_map(|i| Some((*i, current.get(*i)?.clone()?))).collect::<Vec<_>>();
+                let have =
+                    from.iter().filter_map(|i| Some((*i, current.get(*i)?.clone()?))).collect::<Vec<_>>();
                 Some(self.restore_shards(&have, &(0..k).collect::<Vec<_>>(), BLOCK_BYTES)?)
             }
             Way::Back(from) => {

@@ -1,21 +1,13 @@
 //! The end of a run: everything is repaired, then every byte and every parity is looked at.
 
 use super::io::Request;
+use super::media::Media;
 use super::rot::superblock_of;
 use super::world::{Check, Running, World};
 use palisade::array::{ArrayState, MemberRef, RebuildControl};
-use palisade::codec::Codec;
-use palisade::format::Areas;
 use palisade::member::SimDisk;
-use palisade::units::StripeIndex;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// A member's disk and where its data lies.
-pub struct Shards {
-    disk: SimDisk,
-    areas: Areas,
-}
 
 impl World {
     /// Mends everything, then checks the volume, the parity on the disks, and the volume again
@@ -28,7 +20,7 @@ impl World {
         self.verify_volume("after everything was mended").await?;
         let disks = self.slot_disks()?;
         self.stop().await?;
-        self.verify_parity(&disks)?;
+        self.verify_media(&disks)?;
         self.detach_some(self.shape.parity());
         self.assemble()
             .await
@@ -121,7 +113,7 @@ impl World {
     }
 
     /// The disk in sync of every slot, with the layout its own superblock states.
-    pub fn slot_disks(&self) -> Check<Vec<Shards>> {
+    pub fn slot_disks(&self) -> Check<Vec<Media>> {
         let report = self.report();
         let mut disks = Vec::new();
         for slot in self.shape.slots() {
@@ -131,36 +123,9 @@ impl World {
             if superblock.member != member.uuid || superblock.array != self.id {
                 return Err(format!("{} has the superblock of another member", member.path));
             }
-            disks.push(Shards { disk, areas: superblock.areas });
+            disks.push(Media::new(disk, slot, &superblock));
         }
         Ok(disks)
-    }
-
-    /// Encodes the data on the disks anew and compares with the parity on the disks.
-    pub fn verify_parity(&self, disks: &[Shards]) -> Check {
-        let shape = self.shape;
-        let codec = Codec::new(shape.data(), shape.parity()).map_err(|e| e.report())?;
-        let chunk = usize::try_from(shape.chunk_bytes()).unwrap();
-        for stripe in (0..shape.stripes_for(self.volume_bytes)).map(StripeIndex) {
-            let shards: Vec<Vec<u8>> = (0..shape.width())
-                .map(|shard| {
-                    let Shards { disk, areas } = &disks[shape.slot_of(stripe, shard).index()];
-                    disk.peek(areas.data_offset + shape.chunk_offset(stripe), chunk)
-                })
-                .collect();
-            let (data, stored) = shards.split_at(shape.data());
-            let data: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
-            let mut parity = vec![vec![0; chunk]; shape.parity()];
-            let mut wanted: Vec<(usize, &mut [u8])> =
-                parity.iter_mut().enumerate().map(|(i, p)| (i, p.as_mut_slice())).collect();
-            codec.encode(&data, &mut wanted).map_err(|e| e.report())?;
-            for (i, (computed, stored)) in parity.iter().zip(stored).enumerate() {
-                if let Some(at) = computed.iter().zip(stored).position(|(a, b)| a != b) {
-                    return Err(format!("parity {i} of stripe {stripe} is wrong at byte {at} of its chunk"));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Takes up to `most` disks that hold a slot off the machine.

@@ -297,7 +297,6 @@ impl World {
             self.fault(&victim, kind);
             self.pause(Duration::from_millis(1500)).await;
         }
-        let degraded = !self.lost_slots().is_empty();
         let may_go = self.budget();
         self.verdict()?;
         let crash = if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill };
@@ -314,9 +313,6 @@ impl World {
         // With a slot lost parity stays as it is until that is filled.
         let settled = |r: &Report| r.clean || r.state == ArrayState::Degraded;
         self.wait_for("parity to be consistent after a crash", settled).await?;
-        if !degraded && missing == 0 && self.evil.is_empty() {
-            self.io.model.borrow_mut().nobody_lost();
-        }
         self.verify_volume("after a crash").await?;
         self.rewrite_doubted().await
     }
@@ -387,8 +383,6 @@ impl World {
             let missing = 1 + self.random.index(may_go);
             self.detach_some(missing);
             self.start_again().await?;
-        } else if self.lost_slots().is_empty() {
-            self.io.model.borrow_mut().nobody_lost();
         }
         self.io.errors_allowed.set(false);
         self.verify_volume("after a crash while members came back").await?;

@@ -13,6 +13,7 @@ mod every_cut;
 mod hard;
 mod incidents;
 mod io;
+mod media;
 mod model;
 mod recovery;
 mod restarts;

@@ -17,7 +17,7 @@
 //! - A read that finds one of several possible values, with no write under way, settles it.
 //! - A discard is indefinite from the start: each byte reads as before or as zero.
 //! - Blocks of whole stripes that were being rewritten in a crash are in doubt until they are
-//!   written again: with a member lost their read may fail (P4). See also [`TORN_STRIPES_LIE`].
+//!   written again: their read may fail (P4).
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +25,6 @@ use std::collections::{BTreeMap, BTreeSet};
 const BLOCK: u64 = 4096;
 const BLOCK_LEN: usize = 4096;
 const NEVER: u64 = u64::MAX;
-
-/// The one exception to P3 to P5, until checksums tell which of its blocks a crash tore: where
-/// whole stripes were being rewritten, a block may read as a mixture of its old and new bytes,
-/// and as anything at all once a member is lost. Without it such a block reads as one of its
-/// values or not at all, lost members or not.
-const TORN_STRIPES_LIE: bool = true;
 
 /// The number of a change, for its end and for messages.
 pub type ChangeId = u32;
@@ -56,8 +50,6 @@ struct Layer {
 struct Block {
     /// Zeroes if none.
     base: Option<Box<[u8; BLOCK_LEN]>>,
-    /// Its stripe was being rewritten whole in a crash, and it was not written since.
-    torn: bool,
     /// Reads may fail, for the same reason.
     doubted: bool,
     layers: Vec<Layer>,
@@ -173,7 +165,6 @@ impl Model {
             layer.definite &= !layer.failed;
             let written = layer.definite && layer.to - layer.from == BLOCK_LEN;
             block.doubted &= !written;
-            block.torn &= !written;
             block.prune(horizon);
         }
     }
@@ -216,7 +207,6 @@ impl Model {
             let whole = |l: &Layer| l.range.0 <= start && l.range.1 >= start + stripe_bytes;
             let torn = block.layers.iter().any(|l| l.at_risk(power_cut) && whole(l));
             block.doubted |= torn;
-            block.torn |= torn;
         }
     }
 
@@ -229,13 +219,6 @@ impl Model {
     pub fn doubted(&self) -> Vec<u64> {
         let blocks = self.blocks.iter().enumerate().filter(|(_, b)| b.doubted);
         blocks.map(|(index, _)| index as u64 * BLOCK).collect()
-    }
-
-    /// Every member is there. While nothing notices a torn block, none of its reads fails.
-    pub fn nobody_lost(&mut self) {
-        if TORN_STRIPES_LIE {
-            self.blocks.iter_mut().for_each(|b| b.doubted = false);
-        }
     }
 
     /// Checks what a read that began at `tick` answered.
@@ -300,22 +283,14 @@ impl Block {
             let displaced = |end: u64| relevant.iter().any(|x| x.definite && x.start > end && x.end < start);
             let possible: Vec<&Layer> = relevant.iter().copied().filter(|w| !displaced(w.end)).collect();
             let base_possible = !displaced(0);
-            if TORN_STRIPES_LIE && self.doubted {
-                continue;
-            }
             let quiet = relevant.iter().all(|l| l.end < start);
-            // A block changes as a whole: what no change divides is of one origin. While it is being
-            // changed, only a checksum tells a reader that it came between.
-            let step = if TORN_STRIPES_LIE && (self.torn || !quiet) { 1 } else { b - a };
-            for at in (a..b).step_by(step) {
-                let piece = &found[at - from..at - from + step];
-                let is_base = || base_possible && self.base_is(at, piece);
-                if !(is_base() || possible.iter().any(|w| w.is(at, piece))) {
-                    let at = at + self.first_wrong(at, piece, &possible, base_possible);
-                    let unit = (at / 16 * 16).max(from);
-                    let why = self.explain(unit, &found[unit - from..], &possible, base_possible);
-                    return Err((at, why));
-                }
+            // A block changes as a whole: what no change divides is of one origin.
+            let is_base = || base_possible && self.base_is(a, part);
+            if !(is_base() || possible.iter().any(|w| w.is(a, part))) {
+                let at = a + self.first_wrong(a, part, &possible, base_possible);
+                let unit = (at / 16 * 16).max(from);
+                let why = self.explain(unit, &found[unit - from..], &possible, base_possible);
+                return Err((at, why));
             }
             if quiet && possible.len() + usize::from(base_possible) > 1 {
                 let failed = possible.iter().any(|l| l.failed);

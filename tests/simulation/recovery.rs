@@ -122,9 +122,6 @@ impl World {
             lost.iter().for_each(|name| drop(self.disks.detach(name)));
         }
         let whole = how.lost().is_empty();
-        if whole {
-            self.io.model.borrow_mut().nobody_lost();
-        }
         self.start_and_lose(how).await?;
         self.verify_volume("right after the crash").await?;
         self.rewrite_doubted().await?;
@@ -136,7 +133,7 @@ impl World {
         if whole {
             let disks = self.slot_disks()?;
             self.stop().await?;
-            return self.verify_parity(&disks);
+            return self.verify_media(&disks);
         }
         self.stop().await?;
         self.assemble().await.map_err(|e| format!("does not start again: {}", e.report()))?;

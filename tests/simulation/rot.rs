@@ -107,7 +107,7 @@ impl World {
         let areas = self.areas()?;
         let stripes = self.shape.stripes_for(self.volume_bytes);
         let data_len = stripes * self.shape.chunk_bytes();
-        let table = |start: u64, entries: u64| start..start + entries.div_ceil(PAGE_ENTRIES) * PAGE;
+        let table = |start: u64, entries: u64| start..start + entries.div_ceil(PAGE_ENTRIES as u64) * PAGE;
         Ok(Used {
             data: areas.data_offset..areas.data_offset + data_len,
             checksums: table(areas.checksum_offset, data_len / BLOCK_BYTES),
