@@ -39,7 +39,13 @@ fn said() -> Vec<Record> {
     let crcs = (0..48).map(|n| n << 24 | 0xE1E2E3).collect();
     vec![
         Record::Data { version: 77, block: 1234, bytes: block(0xAA) },
-        Record::Parity(ParityRecord { stripe: 38, fresh: true, pieces: pieces.to_vec(), rows: vec![row] }),
+        Record::Parity(ParityRecord {
+            stripe: 38,
+            fresh: true,
+            bare: false,
+            pieces: pieces.to_vec(),
+            rows: vec![row],
+        }),
         Record::Open { first_stripe: 64, count: 16, up_to_version: 68, fresh: true, crcs },
         Record::Zero { first_stripe: 96, count: 32, up_to_version: 71 },
     ]
@@ -327,8 +333,8 @@ fn records_that_make_no_sense_are_refused() {
         (parity + 20, &[0], "fewer rows than there are"),
         (parity + 24, &[0xFF; 8], "a piece beyond any volume"),
         (parity + 32, &[0xFF; 8], "a piece of a last version"),
-        (parity + 1, &[2], "neither fresh nor not"),
-        (open + 1, &[2], "neither fresh nor not"),
+        (parity + 1, &[4], "a flag nobody knows"),
+        (open + 1, &[2], "a flag of another record"),
         (open + 4, &[24], "an open record cut short"),
         (open + 4, &[32], "an open record without checksums"),
         (open + 4, &[33], "a part of a checksum"),
@@ -361,7 +367,7 @@ fn lengths_told_up_front_are_those_written() {
     let row = |shard| ParityRow { shard, row_block: 0, bytes: block(1) };
     let piece = Piece { block: 0, version: 0, crc: 0 };
     let rows = vec![row(2), row(3)];
-    let record = ParityRecord { stripe: 0, fresh: false, pieces: vec![piece; 5], rows };
+    let record = ParityRecord { stripe: 0, fresh: false, bare: false, pieces: vec![piece; 5], rows };
     out.parity(&record);
     assert_eq!(out.len() - before, parity_record_len(5, 2));
     let before = out.len();
@@ -421,8 +427,10 @@ fn any_record() -> impl Strategy<Value = Record> {
         Record::Data { version, block, bytes: Bytes::from(vec![fill; n * BLOCK]) }
     });
     let rows = prop::collection::vec(row, 0..4);
-    let parity = (0..BLOCKS_MAX, any::<bool>(), prop::collection::vec(piece, 0..9), rows).prop_map(
-        |(stripe, fresh, pieces, rows)| Record::Parity(ParityRecord { stripe, fresh, pieces, rows }),
+    let parity = (0..BLOCKS_MAX, any::<(bool, bool)>(), prop::collection::vec(piece, 0..9), rows).prop_map(
+        |(stripe, (fresh, bare), pieces, rows)| {
+            Record::Parity(ParityRecord { stripe, fresh, bare, pieces, rows })
+        },
     );
     let crcs = prop::collection::vec(any::<u32>(), 1..9);
     let open = (0..BLOCKS_MAX - 4, 1usize..=4, any::<u64>(), any::<bool>(), crcs).prop_map(

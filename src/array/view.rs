@@ -73,12 +73,13 @@ fn row(state: &State, entry: &Entry) -> MemberReport {
         (Role::Faulty(_), None, None) => (MemberState::Missing, Some("was not found at start".to_owned())),
     };
     let (read, write) = known.member.as_ref().map_or((0, 0), |m| m.errors());
+    let checksum = known.member.as_ref().map_or(0, |m| m.mismatches());
     MemberReport {
         slot: entry.role.slot(),
         path: known.path.clone(),
         uuid: entry.member,
         state: member_state,
-        errors: ErrorCounts { read, write, checksum: 0 },
+        errors: ErrorCounts { read, write, checksum },
         size_bytes: known.member.as_ref().map_or(0, |m| m.size_bytes()),
         // The member's path stands beside it already.
         reason: reason.map(|why| why.replacen(&format!("{}: ", known.path), "", 1)),

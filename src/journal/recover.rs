@@ -327,7 +327,7 @@ mod tests {
         let parity = |stripe, block, shard, row_block| {
             let rows = vec![ParityRow { shard, row_block, bytes: Bytes::from(vec![0; 4096]) }];
             let pieces = vec![Piece { block, version: 1, crc: 0 }];
-            Record::Parity(ParityRecord { stripe, fresh: false, pieces, rows })
+            Record::Parity(ParityRecord { stripe, fresh: false, bare: false, pieces, rows })
         };
         assert!(fits(parity(9, 39, 2, 1)));
         for (stripe, block, shard, row_block) in [(10, 40, 2, 1), (9, 35, 2, 1), (9, 39, 1, 1), (9, 39, 2, 2)]

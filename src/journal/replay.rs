@@ -16,7 +16,7 @@
 
 use crate::format::{ParityRecord, ParityRow, Piece, Record};
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A block that was answered and is not home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Changes {
     pub data: BTreeMap<u64, Piecemeal>,
     /// Parity, by shard and block within the chunk.
     pub parity: BTreeMap<(u8, u32), Bytes>,
+    /// Blocks of data that were brought home without parity: that of their rows is not known.
+    pub bare: BTreeSet<u64>,
 }
 
 /// What a stripe was before the changes that the log knows.
@@ -147,6 +149,10 @@ impl Replay {
         for Piece { block, version, crc } in parity.pieces {
             let bytes = self.versions.get(&(block, version)).cloned();
             redo.changes.data.insert(block, Piecemeal { sum: crc, bytes });
+            match parity.bare {
+                true => redo.changes.bare.insert(block),
+                false => redo.changes.bare.remove(&block),
+            };
             if self.so_far.staged.get(&block).is_some_and(|s| s.version == version) {
                 self.so_far.staged.remove(&block);
             }
@@ -209,7 +215,8 @@ mod tests {
             version: *version,
             crc: u32::try_from(*version).unwrap() + 100,
         };
-        Record::Parity(ParityRecord { stripe, fresh, pieces: pieces.iter().map(piece).collect(), rows })
+        let pieces = pieces.iter().map(piece).collect();
+        Record::Parity(ParityRecord { stripe, fresh, bare: false, pieces, rows })
     }
 
     /// Stripes have two sums each, `sum` and one more.

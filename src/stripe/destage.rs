@@ -14,6 +14,10 @@
 //!
 //! If too few members can take the home writes, what they lack is kept in memory (`torn`) and
 //! written before the stripe is used again; after a crash the journal has it.
+//!
+//! If so much of a row is damaged that its parity cannot be made, the blocks come home without:
+//! nothing can help the row's lost blocks until they are written again, and the others must not wait
+//! for that.
 
 use super::engine::{Store, Stripes, part};
 use super::gather::{Care, Want};
@@ -44,6 +48,8 @@ struct Parcel {
     parity: Shreds,
     /// Nothing of the stripe was written before.
     fresh: bool,
+    /// Rows of which too much is lost to make parity.
+    bare: Vec<u64>,
 }
 
 impl Stripes {
@@ -97,13 +103,43 @@ impl Stripes {
             return Ok(None);
         }
         let places = staged.iter().map(|(block, _)| self.place_of(*block));
-        let parts = segments(places).into_iter().map(|segment| {
-            let new = self.contents(&segment, &staged);
-            async move { self.parity_of(stripe, &segment, &new).await }
-        });
-        let parts: Vec<Shreds> = join_all(parts).await.into_iter().collect::<Result<_>>()?;
+        let (mut parity, bare) = self.parity_for(stripe, segments(places), &staged).await?;
+        // Blocks in different rows may stand in each other's way: what is left is tried row by row.
+        let rows = bare.iter().flat_map(Segment::by_row).collect();
+        let (more, bare) = self.parity_for(stripe, rows, &staged).await?;
+        parity.extend(more);
+        let is_bare = |block: u64| bare.iter().any(|s| s.rows.contains(&self.place_of(block).1));
         let fresh = !self.epochs.is_allocated(stripe);
-        Ok(Some(Parcel { stripe, staged, parity: parts.into_iter().flatten().collect(), fresh }))
+        // First what can have parity.
+        let (lone, protected): (Vec<_>, Vec<_>) = staged.into_iter().partition(|(b, _)| is_bare(*b));
+        Ok(Some(match protected.is_empty() {
+            false => Parcel { stripe, staged: protected, parity, fresh, bare: Vec::new() },
+            true => {
+                let bare = bare.into_iter().map(|s| s.rows.start).collect();
+                Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare }
+            }
+        }))
+    }
+
+    /// The new parity of segments, and those of which too much is lost to make it.
+    async fn parity_for(
+        self: &Arc<Self>,
+        stripe: StripeIndex,
+        segments: Vec<Segment>,
+        staged: &[(u64, StagedBlock)],
+    ) -> Result<(Shreds, Vec<Segment>)> {
+        let parts = segments.into_iter().map(|segment| {
+            let new = self.contents(&segment, staged);
+            async move { (self.parity_of(stripe, &segment, &new).await, segment) }
+        });
+        let (mut parity, mut bare) = (Vec::new(), Vec::new());
+        for (part, segment) in join_all(parts).await {
+            match part? {
+                Some(part) => parity.extend(part),
+                None => bare.push(segment),
+            }
+        }
+        Ok((parity, bare))
     }
 
     /// As much of a stripe as one record of parity may hold: the first rows.
@@ -167,38 +203,38 @@ impl Stripes {
             Piece { block: *block, version: s.version, crc }
         };
         let pieces = parcel.staged.iter().map(piece).collect();
-        ParityRecord { stripe: parcel.stripe.0, fresh: parcel.fresh, pieces, rows: rows.collect() }
+        let (fresh, bare) = (parcel.fresh, !parcel.bare.is_empty());
+        ParityRecord { stripe: parcel.stripe.0, fresh, bare, pieces, rows: rows.collect() }
     }
 
     /// Writes a stripe's blocks and parity home, and forgets that they were staged.
     async fn deliver(&self, parcel: Parcel, pin: Pinned) -> Result<()> {
-        let Parcel { stripe, staged, parity, fresh } = parcel;
+        let Parcel { stripe, staged, parity, fresh, bare } = parcel;
         let data = staged.iter().map(|(block, s)| {
             let (chunk, row) = self.place_of(*block);
             (chunk, row, s.bytes.clone())
         });
         let shreds: Shreds = data.chain(parity).collect();
-        self.store_whole(stripe, Load { shreds, fresh, pin: Some(pin) }).await?;
+        self.store_whole(stripe, Load { shreds, fresh, bare, pin: Some(pin) }).await?;
         let home = staged.iter().filter_map(|(block, s)| self.staging.remove(*block, s.version));
         let home: Vec<u64> = home.collect();
         self.journal.home(home);
         Ok(())
     }
 
-    /// The new content of the live parity shards in a segment's rows.
+    /// The new content of the live parity shards in a segment's rows; none if too much is lost.
     async fn parity_of(
         self: &Arc<Self>,
         stripe: StripeIndex,
         segment: &Segment,
         new: &[Bytes],
-    ) -> Result<Shreds> {
+    ) -> Result<Option<Shreds>> {
         let mut bad = Vec::new();
         loop {
             let roster = self.writable_roster()?;
             let plan = self.plan(&roster, stripe, segment, &bad);
             if plan == Plan::Impossible {
-                return Err(Error::new(ErrorKind::Io, "too few members can be read to bring blocks home")
-                    .at(stripe.0 * self.shape.stripe_bytes()));
+                return Ok(None);
             }
             let want = |s: &usize| Want { stripe, shard: *s, rows: segment.rows.clone() };
             let wants: Vec<Want> = plan.reads().iter().map(want).collect();
@@ -213,7 +249,8 @@ impl Stripes {
                 wants.iter().map(|w| w.shard).zip(got.into_iter().flatten()).collect();
             let live = self.live_parity(&roster, stripe);
             let parity = self.new_parity(&plan, segment, new, &old, &live)?;
-            return Ok(parity.into_iter().map(|(shard, bytes)| (shard, segment.rows.start, bytes)).collect());
+            let shred = |(shard, bytes)| (shard, segment.rows.start, bytes);
+            return Ok(Some(parity.into_iter().map(shred).collect()));
         }
     }
 

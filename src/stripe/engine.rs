@@ -150,6 +150,23 @@ impl Stripes {
         self.settle_all_of(join_all(writes).await).await
     }
 
+    /// Enters checksums of rows of a shard on every member that holds it.
+    pub(super) async fn enter_shard(
+        &self,
+        roster: &Roster,
+        stripe: StripeIndex,
+        shard: usize,
+        row: u64,
+        sums: &[u32],
+        pin: Option<&Pinned>,
+    ) -> Result<()> {
+        let view = roster.slots.get(self.shape.slot_of(stripe, shard).index());
+        for member in view.into_iter().flat_map(|s| s.writable(stripe)) {
+            self.enter(member, self.block_on(stripe, row), sums, pin).await?;
+        }
+        Ok(())
+    }
+
     /// Enters checksums for a run of blocks of a member.
     pub(super) async fn enter(
         &self,

@@ -148,7 +148,7 @@ impl Stripes {
     fn keep(&self, run: &Run, stripe: StripeIndex, pin: &Pinned) {
         let chunk = |shard| (shard, 0, self.chunk_of(run, stripe.0 - run.first.0, shard));
         let shreds = (0..self.shape.width()).map(chunk).collect();
-        self.torn.keep(stripe, Load { shreds, fresh: false, pin: Some(Arc::clone(pin)) });
+        self.torn.keep(stripe, Load { shreds, fresh: false, bare: Vec::new(), pin: Some(Arc::clone(pin)) });
     }
 
     /// The parity chunks of a run, stripe after stripe, m chunks each.

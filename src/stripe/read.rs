@@ -172,7 +172,7 @@ impl Stripes {
                 let block = (base + row) / BLOCK_BYTES;
                 staged.binary_search_by_key(&block, |(b, _)| *b).is_ok()
             };
-            let all = self.recover(&roster, wanted.stripe, rows.clone(), &[*chunk], &[]).await;
+            let all = self.recover(&roster, wanted.stripe, rows.clone(), &[*chunk], &[], Care::Locked).await;
             let blocks = || rows.clone().step_by(to_usize(BLOCK_BYTES));
             match all {
                 Ok(bytes) => pieces.extend(bytes),
@@ -182,7 +182,10 @@ impl Stripes {
                         let rows = row..row + BLOCK_BYTES;
                         pieces.extend(match is_staged(row) {
                             true => vec![self.zeroes(BLOCK_BYTES)],
-                            false => self.recover(&roster, wanted.stripe, rows, &[*chunk], &[]).await?,
+                            false => {
+                                self.recover(&roster, wanted.stripe, rows, &[*chunk], &[], Care::Locked)
+                                    .await?
+                            }
                         });
                     }
                 }

@@ -25,11 +25,12 @@ impl Stripes {
         rows: Range<u64>,
         wanted: &[usize],
         avoid: &[usize],
+        care: Care,
     ) -> Result<Vec<Bytes>> {
         if !self.epochs.is_allocated(stripe) {
             return Ok(wanted.iter().map(|_| self.zeroes(rows.end - rows.start)).collect());
         }
-        match self.recover_whole(roster, stripe, rows.clone(), wanted, avoid).await {
+        match self.recover_whole(roster, stripe, rows.clone(), wanted, avoid, care).await {
             Err(e) if e.kind() == ErrorKind::Io && rows.end - rows.start > BLOCK_BYTES => {}
             other => return other,
         }
@@ -37,7 +38,7 @@ impl Stripes {
         let mut whole: Vec<_> = wanted.iter().map(|_| self.env.buffers().take(len)).collect();
         let block = to_usize(BLOCK_BYTES);
         for (i, row) in (rows.start..rows.end).step_by(block).enumerate() {
-            let one = self.recover_whole(roster, stripe, row..row + BLOCK_BYTES, wanted, avoid).await?;
+            let one = self.recover_whole(roster, stripe, row..row + BLOCK_BYTES, wanted, avoid, care).await?;
             for (target, bytes) in whole.iter_mut().zip(one) {
                 target[i * block..(i + 1) * block].copy_from_slice(&bytes);
             }
@@ -54,6 +55,7 @@ impl Stripes {
         rows: Range<u64>,
         wanted: &[usize],
         avoid: &[usize],
+        care: Care,
     ) -> Result<Vec<Bytes>> {
         let mut bad = avoid.to_vec();
         loop {
@@ -66,7 +68,7 @@ impl Stripes {
             let reads: &[usize] = if direct { wanted } else { &present };
             let wants: Vec<Want> =
                 reads.iter().map(|s| Want { stripe, shard: *s, rows: rows.clone() }).collect();
-            let got = self.gather(roster, &wants, Care::Locked).await;
+            let got = self.gather(roster, &wants, care).await;
             let failed: Vec<usize> =
                 reads.iter().zip(&got).filter(|(_, g)| g.is_err()).map(|(s, _)| *s).collect();
             if !failed.is_empty() {
@@ -146,8 +148,9 @@ impl Stripes {
                 return;
             }
         }
-        let recovered =
-            self.recover(&roster, want.stripe, want.rows.clone(), &[want.shard], &[want.shard]).await;
+        // Quietly: what else is bad has been, or will be, found by whoever needs it.
+        let (shard, rows) = ([want.shard], want.rows.clone());
+        let recovered = self.recover(&roster, want.stripe, rows, &shard, &shard, Care::Quiet).await;
         let Ok(pieces) = recovered else { return };
         let offset = self.offset_on(member, want.stripe, want.rows.start);
         let sums = pieces.iter().flat_map(|b| self.sums(want.stripe, want.shard, want.rows.start, b));

@@ -41,10 +41,19 @@ impl Stripes {
         let load = Load {
             shreds: self.shreds(&redo.changes),
             fresh: redo.start == Start::Zero,
+            bare: self.bare_rows(&redo.changes),
             pin: Some(Arc::clone(hold)),
         };
         self.store_whole(stripe, load).await?;
         self.enter_what_is_home(stripe, &redo.changes, hold).await
+    }
+
+    /// Rows of which parity is not known.
+    pub(super) fn bare_rows(&self, changes: &Changes) -> Vec<u64> {
+        let mut rows: Vec<u64> = changes.bare.iter().map(|block| self.place_of(*block).1).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
     }
 
     fn shreds(&self, changes: &Changes) -> Shreds {
@@ -63,10 +72,7 @@ impl Stripes {
         let roster = self.writable_roster()?;
         for (block, piece) in changes.data.iter().filter(|(_, piece)| piece.bytes.is_none()) {
             let (chunk, row) = self.place_of(*block);
-            let view = roster.slots.get(self.shape.slot_of(stripe, chunk).index());
-            for member in view.into_iter().flat_map(|s| s.writable(stripe)) {
-                self.enter(member, self.block_on(stripe, row), &[piece.sum], Some(hold)).await?;
-            }
+            self.enter_shard(&roster, stripe, chunk, row, &[piece.sum], Some(hold)).await?;
         }
         Ok(())
     }

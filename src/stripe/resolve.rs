@@ -92,11 +92,13 @@ impl Stripes {
         let columns = (0..self.shape.width()).map(|s| self.column(&roster, stripe, s, opened, changes));
         let columns: Vec<Column> = join_all(columns).await;
         let rows = to_usize(self.shape.chunk_bytes() / BLOCK_BYTES);
+        let bare = self.bare_rows(changes);
         let mut shreds = Vec::new();
         let mut lost = Vec::new();
         for row in 0..rows {
             let at = row as u64 * BLOCK_BYTES;
-            for (shard, bytes) in self.resolve_row(stripe, row, &columns)?.into_iter().enumerate() {
+            let bare = bare.contains(&at);
+            for (shard, bytes) in self.resolve_row(stripe, row, &columns, bare)?.into_iter().enumerate() {
                 match bytes {
                     Some(bytes) => shreds.push((shard, at, bytes)),
                     None => lost.push((shard, at)),
@@ -104,15 +106,16 @@ impl Stripes {
             }
         }
         if !self.is_in_place(&roster, stripe, &columns, &shreds) {
-            self.store_whole(stripe, Load { shreds, fresh: false, pin: Some(Arc::clone(hold)) }).await?;
+            self.store_whole(
+                stripe,
+                Load { shreds, fresh: false, bare: Vec::new(), pin: Some(Arc::clone(hold)) },
+            )
+            .await?;
         } else {
             self.enter_columns(&roster, stripe, &columns, hold).await?;
         }
         for (shard, at) in lost {
-            let view = roster.slots.get(self.shape.slot_of(stripe, shard).index());
-            for member in view.into_iter().flat_map(|s| s.writable(stripe)) {
-                self.enter(member, self.block_on(stripe, at), &[UNKNOWN], Some(hold)).await?;
-            }
+            self.enter_shard(&roster, stripe, shard, at, &[UNKNOWN], Some(hold)).await?;
         }
         self.epochs.note(stripe, true, Some(hold));
         Ok(())
@@ -180,7 +183,13 @@ impl Stripes {
     }
 
     /// The blocks of a row as they are to be; none for one that is lost.
-    fn resolve_row(&self, stripe: StripeIndex, row: usize, columns: &[Column]) -> Result<Vec<Option<Bytes>>> {
+    fn resolve_row(
+        &self,
+        stripe: StripeIndex,
+        row: usize,
+        columns: &[Column],
+        bare: bool,
+    ) -> Result<Vec<Option<Bytes>>> {
         let k = self.shape.data();
         let at = self.block_on(stripe, row as u64 * BLOCK_BYTES);
         let known: Vec<Known> = (0..)
@@ -192,7 +201,8 @@ impl Stripes {
             .zip(&known)
             .map(|(c, known)| c.current(row, *known, self.zeroes(BLOCK_BYTES)))
             .collect();
-        let data = match choose(k, &known) {
+        let way = if bare { Way::Partly } else { choose(k, &known) };
+        let data = match way {
             Way::AsItIs => current.into_iter().take(k).collect(),
             Way::Forward(from) => {
                 let have =
@@ -257,10 +267,7 @@ impl Stripes {
         for (shard, column) in columns.iter().enumerate() {
             let media: Vec<u8> = column.media.iter().flatten().flat_map(|b| b.iter().copied()).collect();
             let sums = self.sums(stripe, shard, 0, &media);
-            let view = roster.slots.get(self.shape.slot_of(stripe, shard).index());
-            for member in view.into_iter().flat_map(|s| s.writable(stripe)) {
-                self.enter(member, self.block_on(stripe, 0), &sums, Some(hold)).await?;
-            }
+            self.enter_shard(roster, stripe, shard, 0, &sums, Some(hold)).await?;
         }
         Ok(())
     }

@@ -104,7 +104,10 @@ impl Stripes {
             let made = match have.len() == reads.len() && (!have.is_empty()) {
                 true => self.restore_shards(&have, &wanted, chunk.end),
                 // What failed may be out by now: under the old roster it would be waited for anew.
-                false => self.recover(&self.membership.roster(), stripe, chunk.clone(), &wanted, &[]).await,
+                false => {
+                    self.recover(&self.membership.roster(), stripe, chunk.clone(), &wanted, &[], Care::Locked)
+                        .await
+                }
             };
             match made {
                 Ok(bytes) => chunks.extend(bytes.into_iter().map(Ok)),

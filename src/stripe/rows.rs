@@ -24,6 +24,14 @@ pub struct Segment {
     pub chunks: Vec<usize>,
 }
 
+impl Segment {
+    /// The segment, row by row.
+    pub fn by_row(&self) -> Vec<Self> {
+        let rows = self.rows.clone().step_by(usize::try_from(BLOCK_BYTES).unwrap_or(4096));
+        rows.map(|row| Self { rows: row..row + BLOCK_BYTES, chunks: self.chunks.clone() }).collect()
+    }
+}
+
 /// The rows of data chunk `chunk` that the range `start..end` of a stripe's data covers.
 pub fn rows_of(shape: &Shape, start: u64, end: u64, chunk: usize) -> Range<u64> {
     let base = chunk as u64 * shape.chunk_bytes();

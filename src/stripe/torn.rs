@@ -8,7 +8,7 @@ use super::lock::Mode;
 use super::roster::Roster;
 use crate::env::join_all;
 use crate::error::Result;
-use crate::integrity::{Pinned, ZERO};
+use crate::integrity::{Pinned, UNKNOWN, ZERO};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +24,8 @@ pub(super) struct Load {
     pub shreds: Shreds,
     /// The stripe was unallocated: everything else in it is zero.
     pub fresh: bool,
+    /// Rows whose parity is not known from now on.
+    pub bare: Vec<u64>,
     /// Keeps the frame that can do it again after a crash.
     pub pin: Option<Pinned>,
 }
@@ -131,8 +133,14 @@ impl Stripes {
         if load.fresh {
             self.enter_zeroes(&roster, stripe, load.pin.as_ref()).await?;
         }
+        let pin = load.pin.as_ref();
+        for row in &load.bare {
+            for shard in self.shape.data()..self.shape.width() {
+                self.enter_shard(&roster, stripe, shard, *row, &[UNKNOWN], pin).await?;
+            }
+        }
         let stores = self.stores(&roster, stripe, load.shreds.iter().cloned());
-        self.store(stores, load.pin.as_ref()).await
+        self.store(stores, pin).await
     }
 
     /// Makes every block of a stripe read as zeroes.

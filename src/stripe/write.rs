@@ -5,6 +5,7 @@
 //! `destage`).
 
 use super::engine::{Stripes, part, to_usize};
+use super::gather::Care;
 use super::lock::Mode;
 use super::roster::Roster;
 use crate::env::join_all;
@@ -118,7 +119,8 @@ impl Stripes {
         let roster = self.writable_roster()?;
         let chunk = to_usize(at / self.shape.chunk_bytes());
         let row = at % self.shape.chunk_bytes();
-        let found = self.recover(&roster, stripe, row..row + BLOCK_BYTES, &[chunk], &[]).await?;
+        let found =
+            self.recover(&roster, stripe, row..row + BLOCK_BYTES, &[chunk], &[], Care::Locked).await?;
         found.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Io, "no block was read"))
     }
 }

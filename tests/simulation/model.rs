@@ -50,7 +50,7 @@ struct Layer {
 struct Block {
     /// Zeroes if none.
     base: Option<Box<[u8; BLOCK_LEN]>>,
-    /// Reads may fail, for the same reason.
+    /// Its stripe was being rewritten whole in a crash, and it was not written since: its read may fail.
     doubted: bool,
     layers: Vec<Layer>,
 }

@@ -17,6 +17,8 @@ const DATA: u8 = 1;
 const PARITY: u8 = 2;
 const OPEN: u8 = 3;
 const ZERO: u8 = 4;
+const FRESH: u8 = 1;
+const BARE: u8 = 2;
 /// What a data record has before its blocks, and a parity record before its pieces.
 const HEAD_BYTES: usize = 24;
 /// A piece: block, version, checksum, four bytes of zero.
@@ -50,6 +52,8 @@ pub struct ParityRecord {
     pub stripe: u64,
     /// The stripe was unallocated before: all its other blocks are zeroes.
     pub fresh: bool,
+    /// Too much of the pieces' rows is lost to make parity: it is not known from now on.
+    pub bare: bool,
     /// The staged blocks going home.
     pub pieces: Vec<Piece>,
     /// The parity that will match them.
@@ -137,7 +141,7 @@ impl PayloadWriter {
     /// Adds a [`Record::Data`]: whole blocks, at least one.
     pub fn data(&mut self, version: u64, block: u64, bytes: &[u8]) {
         debug_assert!(!bytes.is_empty() && bytes.len().is_multiple_of(BLOCK), "{} bytes", bytes.len());
-        self.begin(DATA, false, data_record_len(bytes.len() / BLOCK));
+        self.begin(DATA, 0, data_record_len(bytes.len() / BLOCK));
         self.out.u64(version);
         self.out.u64(block);
         self.out.put(bytes);
@@ -145,7 +149,8 @@ impl PayloadWriter {
 
     /// Adds a [`Record::Parity`].
     pub fn parity(&mut self, record: &ParityRecord) {
-        self.begin(PARITY, record.fresh, parity_record_len(record.pieces.len(), record.rows.len()));
+        let flags = flag(FRESH, record.fresh) | flag(BARE, record.bare);
+        self.begin(PARITY, flags, parity_record_len(record.pieces.len(), record.rows.len()));
         self.out.u64(record.stripe);
         self.out.u32(narrow(record.pieces.len()));
         self.out.u32(narrow(record.rows.len()));
@@ -167,7 +172,7 @@ impl PayloadWriter {
     /// Adds a [`Record::Open`].
     pub fn open(&mut self, first_stripe: u64, count: u64, up_to_version: u64, fresh: bool, crcs: &[u32]) {
         debug_assert!(are_of(crcs.len(), count), "{} checksums of {count} stripes", crcs.len());
-        self.begin(OPEN, fresh, open_record_len(crcs.len()));
+        self.begin(OPEN, flag(FRESH, fresh), open_record_len(crcs.len()));
         self.span(first_stripe, count, up_to_version);
         for crc in crcs {
             self.out.u32(*crc);
@@ -176,7 +181,7 @@ impl PayloadWriter {
 
     /// Adds a [`Record::Zero`].
     pub fn zero(&mut self, first_stripe: u64, count: u64, up_to_version: u64) {
-        self.begin(ZERO, false, ZERO_RECORD_LEN);
+        self.begin(ZERO, 0, ZERO_RECORD_LEN);
         self.span(first_stripe, count, up_to_version);
     }
 
@@ -201,11 +206,11 @@ impl PayloadWriter {
         self.out.finish()
     }
 
-    fn begin(&mut self, kind: u8, fresh: bool, len: usize) {
+    fn begin(&mut self, kind: u8, flags: u8, len: usize) {
         debug_assert!(len <= MAX_PAYLOAD_BYTES - self.len(), "{} and {len} bytes", self.len());
         self.out.reserve(len);
         self.out.u8(kind);
-        self.out.u8(u8::from(fresh));
+        self.out.u8(flags);
         self.out.put(&[0; 2]);
         self.out.u32(narrow(len));
     }
@@ -273,7 +278,7 @@ fn data(mut record: Bytes) -> Result<Record> {
 fn parity(mut record: Bytes) -> Result<Record> {
     let len = record.len();
     let head = take(&mut record, HEAD_BYTES)?;
-    let fresh = fresh(&head)?;
+    let flags = flags(&head, FRESH | BARE)?;
     let mut fields = body(&head)?;
     let stripe = fields.u64()?;
     let pieces = usize::try_from(fields.u32()?).unwrap_or(usize::MAX);
@@ -287,7 +292,8 @@ fn parity(mut record: Bytes) -> Result<Record> {
     let mut list = Reader::new(&list);
     let pieces = (0..pieces).map(|_| piece(&mut list)).collect::<Result<_>>()?;
     let rows = (0..rows).map(|_| row(&mut record)).collect::<Result<_>>()?;
-    Ok(Record::Parity(ParityRecord { stripe, fresh, pieces, rows }))
+    let (fresh, bare) = (flags & FRESH != 0, flags & BARE != 0);
+    Ok(Record::Parity(ParityRecord { stripe, fresh, bare, pieces, rows }))
 }
 
 fn piece(list: &mut Reader<'_>) -> Result<Piece> {
@@ -316,7 +322,7 @@ fn open(mut record: Bytes) -> Result<Record> {
     }
     let mut list = Reader::new(&record);
     let crcs = (0..crcs).map(|_| list.u32()).collect::<Result<_>>()?;
-    Ok(Record::Open { first_stripe, count, up_to_version, fresh: fresh(&head)?, crcs })
+    Ok(Record::Open { first_stripe, count, up_to_version, fresh: flags(&head, FRESH)? != 0, crcs })
 }
 
 fn zero(record: Bytes) -> Result<Record> {
@@ -340,13 +346,16 @@ fn are_of(crcs: usize, count: u64) -> bool {
     crcs > 0 && (crcs as u64).is_multiple_of(count)
 }
 
-/// The byte behind the type.
-fn fresh(record: &Bytes) -> Result<bool> {
+/// The byte behind the type, if no flag is set but these.
+fn flags(record: &Bytes, known: u8) -> Result<u8> {
     match record.get(1) {
-        Some(0) => Ok(false),
-        Some(1) => Ok(true),
-        other => Err(corrupt(format!("flag fresh is {other:?}"))),
+        Some(flags) if flags & !known == 0 => Ok(*flags),
+        other => Err(corrupt(format!("flags are {other:?}"))),
     }
+}
+
+fn flag(which: u8, set: bool) -> u8 {
+    if set { which } else { 0 }
 }
 
 /// The fields behind type and length.
