@@ -9,8 +9,8 @@ use home::{Home, Ran};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use palisade::array::{
-    Applied, ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, TaskKind,
-    TaskReport,
+    Applied, ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, ScrubRecord,
+    ScrubReport, ScrubStarted, TaskKind, TaskReport,
 };
 use palisade::control::{Admin, AppliedBody, MemberBody, OkBody, Reply, Request, Server, Version};
 use palisade::error::{Error, ErrorKind, Result};
@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 struct Script {
     reports: Mutex<Vec<Report>>,
     asked: Mutex<Vec<Request>>,
+    record: Mutex<ScrubRecord>,
 }
 
 impl Script {
@@ -46,7 +47,14 @@ impl Script {
             }
             Request::Fail(_) | Request::Remove(_) => applied(Applied::Done),
             Request::Replace(_) | Request::Add(_) => Ok(Reply::Member(MemberBody { uuid: id(6) })),
-            Request::Rebuild(_) | Request::Stop => Ok(Reply::Ok(OkBody { ok: true })),
+            Request::Scrub => Ok(Reply::Scrub(Box::new(self.record.lock().unwrap().clone()))),
+            Request::StartScrub(_) => {
+                Ok(Reply::ScrubStarted(ScrubStarted { number: 3, applied: Applied::Done }))
+            }
+            Request::CancelScrub => applied(Applied::Already),
+            Request::Rebuild(_) | Request::ControlScrub(_) | Request::Stop => {
+                Ok(Reply::Ok(OkBody { ok: true }))
+            }
             Request::Version => Ok(Reply::Version(Version {
                 version: "0".into(),
                 api: vec![1],
@@ -69,9 +77,17 @@ impl Admin for Clerk {
 fn serve(home: &Home, reports: Vec<Report>) -> (Server, Arc<Script>) {
     home.configure("tank");
     std::fs::create_dir_all(home.path("run/tank")).unwrap();
-    let script = Arc::new(Script { reports: Mutex::new(reports), asked: Mutex::default() });
+    let script = Arc::new(Script {
+        reports: Mutex::new(reports),
+        asked: Mutex::default(),
+        record: Mutex::new(record()),
+    });
     let socket = home.path("run/tank/control.sock");
     (Server::start(socket.as_ref(), Arc::new(Clerk(Arc::clone(&script)))).unwrap(), script)
+}
+
+fn record() -> ScrubRecord {
+    ScrubRecord { array: ArrayId::from_bytes([7; 16]), running: None, last: None }
 }
 
 fn id(number: u8) -> MemberId {
@@ -105,6 +121,7 @@ fn report(state: ArrayState) -> Report {
         event_count: EventCount(3),
         members: (0..3).map(|i| member(i, i, MemberState::InSync)).collect(),
         tasks: Vec::new(),
+        scrub: ScrubReport::default(),
         exports: vec![ExportReport {
             uri: "nbd+unix:///tank?socket=/s".into(),
             read_only: false,

@@ -27,6 +27,15 @@ impl Want {
     }
 }
 
+/// What becomes of a read that fails, besides being an error of its want.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failing {
+    /// It is looked into in the background, and repaired if the member lives.
+    Mended,
+    /// Nothing: whoever asked looks into it.
+    Told,
+}
+
 struct Run {
     member: Arc<Member>,
     offset: u64,
@@ -40,6 +49,16 @@ impl Stripes {
     /// whose member is lost or fails is an error of its own; failures are looked into (and
     /// repaired, if the member lives) in the background.
     pub(super) async fn gather(self: &Arc<Self>, roster: &Roster, wants: &[Want]) -> Vec<Result<Bytes>> {
+        self.gather_as(roster, wants, Failing::Mended).await
+    }
+
+    /// As [`Self::gather`], with a say in what becomes of failures.
+    pub(super) async fn gather_as(
+        self: &Arc<Self>,
+        roster: &Roster,
+        wants: &[Want],
+        failing: Failing,
+    ) -> Vec<Result<Bytes>> {
         let (runs, mut answers) = self.merge(roster, wants);
         let reads =
             runs.iter().map(|run| async move { run.member.read(run.offset, to_usize(run.len)).await });
@@ -47,10 +66,10 @@ impl Stripes {
             match read {
                 Ok(buffer) => self.deal(run, wants, &buffer.freeze(), &mut answers),
                 Err(e) if run.wants.len() == 1 || e.kind() == ErrorKind::Timeout => {
-                    self.refuse(run, wants, e, &mut answers);
+                    self.refuse(run, wants, e, failing, &mut answers);
                 }
                 // One bad sector must not cost the neighbours: ask for each alone.
-                Err(_) => self.gather_singly(run, wants, &mut answers).await,
+                Err(_) => self.gather_singly(run, wants, failing, &mut answers).await,
             }
         }
         answers.into_iter().map(|a| a.unwrap_or_else(|| Err(lost()))).collect()
@@ -105,6 +124,7 @@ impl Stripes {
         self: &Arc<Self>,
         run: &Run,
         wants: &[Want],
+        failing: Failing,
         answers: &mut [Option<Result<Bytes>>],
     ) {
         let mut offset = run.offset;
@@ -113,7 +133,7 @@ impl Stripes {
             let alone = Run { member: Arc::clone(&run.member), offset, len, wants: vec![*index] };
             match run.member.read(offset, to_usize(len)).await {
                 Ok(buffer) => self.deal(&alone, wants, &buffer.freeze(), answers),
-                Err(e) => self.refuse(&alone, wants, e, answers),
+                Err(e) => self.refuse(&alone, wants, e, failing, answers),
             }
             offset += len;
         }
@@ -124,10 +144,14 @@ impl Stripes {
         run: &Run,
         wants: &[Want],
         error: Error,
+        failing: Failing,
         answers: &mut [Option<Result<Bytes>>],
     ) {
         for index in &run.wants {
             answers[*index] = Some(Err(Error::new(error.kind(), error.what()).member(run.member.path())));
+        }
+        if failing == Failing::Told {
+            return;
         }
         let bad = run.wants.iter().map(|i| wants[*i].clone()).collect();
         self.look_into(Arc::clone(&run.member), bad, error);

@@ -1,4 +1,4 @@
-//! Background work: filling replacements and recomputing parity.
+//! Background work: filling replacements, recomputing parity, scrubbing.
 //!
 //! Owns: the order of the work, its pace, its durable progress.
 //! Callers may rely on: work takes the same stripe locks as requests, stops when told to, and
@@ -8,6 +8,7 @@
 mod pace;
 mod rebuild;
 mod resync;
+mod scrub;
 mod supervise;
 
 pub use supervise::supervise;

@@ -18,7 +18,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Goes on from where parity is not known to match. Returns early if a member is lost, for then
 /// a stripe cannot be read whole, or if the task must end.
 pub(super) async fn resync(array: &Arc<Array>) -> Result<()> {
-    let mut pace = Pace::new(array);
+    let mut pace = Pace::new(array, TaskKind::Resync);
     let mut saved = array.env().now();
     let stripes = array.stripes();
     let chunk = stripes.shape().chunk_bytes();

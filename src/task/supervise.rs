@@ -1,6 +1,6 @@
-//! One task at a time: replacements first, for redundancy is worth most; then parity.
+//! One task at a time: replacements first, for redundancy is worth most; then parity; then scrubs.
 
-use super::{rebuild, resync};
+use super::{rebuild, resync, scrub};
 use crate::array::Array;
 use crate::observe::Event;
 use std::sync::Arc;
@@ -39,6 +39,10 @@ async fn round(array: &Arc<Array>) -> bool {
             array.tell(Event::ResyncFinished);
         }
         return done.is_err();
+    }
+    // Parity that is not known to match says nothing about damage.
+    if array.stripes().resync_from().is_none() && array.scrubs().task().is_some() {
+        return scrub::scrub(array).await.is_err();
     }
     false
 }

@@ -58,6 +58,7 @@ fn running(name: Cell, report: &Report) -> Vec<Cell> {
         let kind = match task.kind {
             TaskKind::Rebuild => "rebuild",
             TaskKind::Resync => "resync",
+            TaskKind::Scrub => "scrub",
         };
         format!("{kind} {:.1}%", (task.percent * 10.0).floor() / 10.0)
     });
