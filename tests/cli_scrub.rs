@@ -46,7 +46,7 @@ impl Tank {
             let client = Client::connect(stream, env, &options).await.unwrap();
             for at in (0..VOLUME).step_by(1 << 20) {
                 let bytes: Vec<u8> =
-                    (at..at + (1 << 20)).map(|i| (i / 4096 * 7 + i % 255) as u8 | 1).collect();
+                    (at..at + (1 << 20)).map(|i| (i / 4096 * 7 + i % 255).to_le_bytes()[0] | 1).collect();
                 client.write(at as u64, Bytes::from(bytes), Durability::Volatile).await.unwrap();
             }
             client.flush().await.unwrap();

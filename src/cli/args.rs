@@ -23,8 +23,8 @@ EXAMPLES:
   palisade status                    what every array does, what is wrong, what to do about it
 
 FILES:
-  PALISADE_CONFIG_DIR (/etc/palisade) and PALISADE_RUNTIME_DIR (/run/palisade); for users other
-  than root the XDG folders.
+  PALISADE_CONFIG_DIR (/etc/palisade), PALISADE_RUNTIME_DIR (/run/palisade) and PALISADE_STATE_DIR
+  (/var/lib/palisade); for users other than root the XDG folders.
 
 EXIT CODES:
   0 success, 1 error, 2 the command line makes no sense; see also `palisade status --help` and

@@ -50,7 +50,7 @@ pub enum ScrubMode {
 }
 
 /// What a run of a scrub found.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct ScrubOutcome {
     /// Bytes that were read and are as they should be, parity included.
     pub verified_bytes: u64,
@@ -58,6 +58,17 @@ pub struct ScrubOutcome {
     pub findings: Vec<Finding>,
     /// What of the volume cannot be restored, ascending. May reach beyond the volume's end.
     pub unrepairable: Vec<VolumeRange>,
+    /// Why not everything was seen: the run is to be repeated.
+    pub failed: Option<Error>,
+}
+
+impl ScrubOutcome {
+    /// What a repetition of the run would not find again.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.findings.retain(|finding| finding.repaired);
+        Self { verified_bytes: 0, unrepairable: Vec::new(), ..self }
+    }
 }
 
 /// A block of a row.
@@ -101,25 +112,37 @@ impl Stripes {
     }
 
     /// Verifies `count` stripes from `first` on. Their parity must be known to match, that is no
-    /// resync be due. Fails if more members fail than parity can replace: nothing can be judged then.
+    /// resync be due. Ends early if more members fail than parity can replace: nothing can be judged
+    /// then.
     pub async fn scrub_run(
         self: &Arc<Self>,
         first: StripeIndex,
         count: u64,
         mode: ScrubMode,
-    ) -> Result<ScrubOutcome> {
+    ) -> ScrubOutcome {
         let mut outcome = ScrubOutcome::default();
+        outcome.failed = self.scrub_all(first, count, mode, &mut outcome).await.err();
+        outcome.unrepairable = VolumeRange::merge(std::mem::take(&mut outcome.unrepairable));
+        outcome
+    }
+
+    async fn scrub_all(
+        self: &Arc<Self>,
+        first: StripeIndex,
+        count: u64,
+        mode: ScrubMode,
+        outcome: &mut ScrubOutcome,
+    ) -> Result<()> {
         let stripes: Vec<StripeIndex> = (first.0..first.0 + count).map(StripeIndex).collect();
         let chunk = self.shape.chunk_bytes();
         let step = self.scrub_step().min(chunk);
         for start in (0..chunk).step_by(to_usize(step)) {
             let rows = start..(start + step).min(chunk);
-            for stripe in self.skim(&stripes, &rows, &mut outcome).await {
-                self.examine(stripe, &rows, mode, &mut outcome).await?;
+            for stripe in self.skim(&stripes, &rows, outcome).await {
+                self.examine(stripe, &rows, mode, outcome).await?;
             }
         }
-        outcome.unrepairable = VolumeRange::merge(std::mem::take(&mut outcome.unrepairable));
-        Ok(outcome)
+        Ok(())
     }
 
     /// Reads rows of stripes; answers the stripes that are not without fault.

@@ -7,6 +7,7 @@ use super::pace::Pace;
 use crate::array::{Array, Progress, TaskKind};
 use crate::env::join_all;
 use crate::error::Result;
+use crate::stripe::ScrubOutcome;
 use crate::units::StripeIndex;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(super) async fn scrub(array: &Arc<Array>) -> Result<()> {
     while let Some(task) = array.scrubs().task() {
         let from = task.next.0;
         if from >= total {
+            // What was repaired is to stay so.
+            stripes.flush().await?;
             array.end_scrub(task.number);
             return Ok(());
         }
@@ -37,14 +40,25 @@ pub(super) async fn scrub(array: &Arc<Array>) -> Result<()> {
         array.switch().set_busy(true);
         let firsts = (from..to).step_by(usize::try_from(per_run).unwrap_or(1));
         let runs = firsts.map(|s| stripes.scrub_run(StripeIndex(s), per_run.min(to - s), task.mode));
-        let done: Result<Vec<_>> = join_all(runs).await.into_iter().collect();
+        let done = join_all(runs).await;
         array.switch().set_busy(false);
         let took = array.env().now().since(begin);
-        done?.into_iter().for_each(|outcome| array.note_scrubbed(task.number, outcome));
+        note(array, task.number, done)?;
         array.move_scrub(task.number, StripeIndex(to), took);
         report(array, to, pace.moved(array, bytes));
     }
     Ok(())
+}
+
+/// Takes note of what runs found. If one of them failed all are repeated, and only what was repaired
+/// counts.
+fn note(array: &Array, number: u64, mut done: Vec<ScrubOutcome>) -> Result<()> {
+    let failed = done.iter_mut().find_map(|outcome| outcome.failed.take());
+    for outcome in done {
+        let outcome = if failed.is_some() { outcome.lasting() } else { outcome };
+        array.note_scrubbed(number, outcome);
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 fn report(array: &Array, stripes_done: u64, rate: u64) {

@@ -39,7 +39,7 @@ pub struct Place {
 
 /// What the volume holds.
 fn content(offset: u64) -> u8 {
-    (offset / 509 % 251) as u8 ^ (offset / BLOCK) as u8
+    (offset / 509 % 251).to_le_bytes()[0] ^ (offset / BLOCK).to_le_bytes()[0]
 }
 
 impl Bench {
@@ -206,7 +206,7 @@ impl Bench {
         self.process.env().spawn(Box::pin(async move {
             for n in 0u64.. {
                 let block = n * 7919 % blocks;
-                let bytes = vec![n as u8; BLOCK as usize];
+                let bytes = vec![n.to_le_bytes()[0]; 4096];
                 volume.write(block * BLOCK, bytes.into(), Durability::Volatile).await.unwrap();
                 process.env().sleep(Duration::from_millis(n % 5)).await;
             }
