@@ -7,7 +7,7 @@ mod bench;
 
 use bench::{BLOCK, Bench, CHUNK};
 use palisade::array::{Applied, RebuildControl, ScrubStart};
-use palisade::member::sim::Trouble;
+use palisade::member::sim::{Trouble, WriteFate};
 use palisade::observe::{Damage, VolumeRange};
 use palisade::stripe::ScrubMode;
 use palisade::units::{Slot, StripeIndex};
@@ -92,6 +92,22 @@ fn more_unreadable_blocks_of_a_row_than_parity_are_ranges_of_the_volume() {
             len_bytes: 2 * BLOCK,
         };
         assert_eq!(scrub.unrepairable, [range(0), range(1), range(2)]);
+    });
+}
+
+#[test]
+fn a_repair_that_the_member_swallows_is_not_called_one() {
+    Bench::run(11, 4, 2, |bench| async move {
+        // Idle, so that the repair is the next write this member gets.
+        bench.sleep(Duration::from_secs(5)).await;
+        let place = bench.scribble(StripeIndex(3), 4, 0);
+        bench.disk(place.slot).next_write(WriteFate::Dropped);
+        let scrub = bench.scrub(REPAIR).await;
+        assert_eq!((scrub.summary.found.found(), scrub.summary.found.repaired), (1, 0), "{scrub:?}");
+        assert!(!scrub.summary.is_well() && scrub.unrepairable.is_empty());
+        let problems = bench.report().problems;
+        assert!(problems.iter().any(|p| p.what.contains("could not repair 1 damaged block")), "{problems:?}");
+        assert_eq!(bench.scrub(REPAIR).await.summary.found.repaired, 1);
     });
 }
 
