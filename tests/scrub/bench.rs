@@ -198,20 +198,22 @@ impl Bench {
         assert_eq!(wrong, None, "the first byte that is wrong");
     }
 
-    /// Small writes everywhere until the simulation ends.
+    /// Small writes and whole stripes in a few stripes, as fast as they go, until the simulation ends.
     pub fn write_in_the_background(&self) {
-        let (volume, harness) = (self.array().volume(), self.harness.clone());
-        let blocks = STRIPES * self.shape.stripe_bytes() / BLOCK;
-        let process = self.process.clone();
-        self.process.env().spawn(Box::pin(async move {
-            for n in 0u64.. {
-                let block = n * 7919 % blocks;
-                let bytes = vec![n.to_le_bytes()[0]; 4096];
-                volume.write(block * BLOCK, bytes.into(), Durability::Volatile).await.unwrap();
-                process.env().sleep(Duration::from_millis(n % 5)).await;
-            }
-            drop(harness);
-        }));
+        let stripe = self.shape.stripe_bytes();
+        for writer in 0..8u64 {
+            let volume = self.array().volume();
+            self.process.env().spawn(Box::pin(async move {
+                for n in writer.. {
+                    let (at, len) = match writer {
+                        0 => (n * 7 % 24 * stripe, stripe),
+                        _ => (n * 7919 % (24 * stripe / BLOCK) * BLOCK, BLOCK),
+                    };
+                    let bytes = vec![n.to_le_bytes()[0]; usize::try_from(len).unwrap()];
+                    volume.write(at, bytes.into(), Durability::Volatile).await.unwrap();
+                }
+            }));
+        }
     }
 
     /// Puts a new disk in the place of a member that works.
