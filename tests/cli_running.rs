@@ -9,12 +9,13 @@ use home::{Home, Ran};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use palisade::array::{
-    Applied, ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, TaskKind,
-    TaskReport,
+    Applied, ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, ScrubCounts,
+    ScrubDetails, ScrubRecord, ScrubReport, ScrubStarted, ScrubSummary, TaskKind, TaskReport,
 };
 use palisade::control::{Admin, AppliedBody, MemberBody, OkBody, Reply, Request, Server, Version};
 use palisade::error::{Error, ErrorKind, Result};
-use palisade::units::{ArrayId, EventCount, MemberId, Slot};
+use palisade::stripe::ScrubMode;
+use palisade::units::{ArrayId, EventCount, MemberId, Slot, StripeIndex};
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read};
 use std::pin::Pin;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex};
 struct Script {
     reports: Mutex<Vec<Report>>,
     asked: Mutex<Vec<Request>>,
+    record: Mutex<ScrubRecord>,
 }
 
 impl Script {
@@ -46,7 +48,14 @@ impl Script {
             }
             Request::Fail(_) | Request::Remove(_) => applied(Applied::Done),
             Request::Replace(_) | Request::Add(_) => Ok(Reply::Member(MemberBody { uuid: id(6) })),
-            Request::Rebuild(_) | Request::Stop => Ok(Reply::Ok(OkBody { ok: true })),
+            Request::Scrub => Ok(Reply::Scrub(Box::new(self.record.lock().unwrap().clone()))),
+            Request::StartScrub(_) => {
+                Ok(Reply::ScrubStarted(ScrubStarted { number: 3, applied: Applied::Done }))
+            }
+            Request::CancelScrub => applied(Applied::Already),
+            Request::Rebuild(_) | Request::ControlScrub(_) | Request::Stop => {
+                Ok(Reply::Ok(OkBody { ok: true }))
+            }
             Request::Version => Ok(Reply::Version(Version {
                 version: "0".into(),
                 api: vec![1],
@@ -69,9 +78,17 @@ impl Admin for Clerk {
 fn serve(home: &Home, reports: Vec<Report>) -> (Server, Arc<Script>) {
     home.configure("tank");
     std::fs::create_dir_all(home.path("run/tank")).unwrap();
-    let script = Arc::new(Script { reports: Mutex::new(reports), asked: Mutex::default() });
+    let script = Arc::new(Script {
+        reports: Mutex::new(reports),
+        asked: Mutex::default(),
+        record: Mutex::new(record()),
+    });
     let socket = home.path("run/tank/control.sock");
     (Server::start(socket.as_ref(), Arc::new(Clerk(Arc::clone(&script)))).unwrap(), script)
+}
+
+fn record() -> ScrubRecord {
+    ScrubRecord { array: ArrayId::from_bytes([7; 16]), running: None, last: None }
 }
 
 fn id(number: u8) -> MemberId {
@@ -105,6 +122,7 @@ fn report(state: ArrayState) -> Report {
         event_count: EventCount(3),
         members: (0..3).map(|i| member(i, i, MemberState::InSync)).collect(),
         tasks: Vec::new(),
+        scrub: ScrubReport::default(),
         exports: vec![ExportReport {
             uri: "nbd+unix:///tank?socket=/s".into(),
             read_only: false,
@@ -271,6 +289,66 @@ fn an_array_stopped_during_the_rebuild_ends_the_wait_with_a_reason() {
     read_until(&mut stderr, "array tank: was stopped during the rebuild");
     read_until(&mut stderr, "try: palisade start tank");
     assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+/// While scrub 3 is at work.
+fn scrubbing(percent: f64) -> Report {
+    let mut report = filling(percent);
+    report.tasks[0].kind = TaskKind::Scrub;
+    report.tasks[0].slots.clear();
+    report.scrub.running = Some(scrub_3());
+    report
+}
+
+fn scrub_3() -> ScrubSummary {
+    ScrubSummary {
+        number: 3,
+        mode: ScrubMode::Repair,
+        started_unix_s: 1,
+        ended_unix_s: None,
+        cancelled: false,
+        took_ms: 2000,
+        next_stripe: StripeIndex(5),
+        paused: false,
+        max_rate_bytes_per_s: None,
+        verified_bytes: 1 << 20,
+        found: ScrubCounts::default(),
+        unrepairable_bytes: 0,
+    }
+}
+
+#[test]
+fn waiting_for_a_scrub_ends_with_what_it_found() {
+    let cases = [
+        (ScrubCounts::default(), false, 0, "found nothing wrong; 1M verified in 2s"),
+        (ScrubCounts { parity: 2, repaired: 2, ..ScrubCounts::default() }, false, 0, "repaired 2 blocks"),
+        (ScrubCounts { parity: 2, ..ScrubCounts::default() }, false, 3, "found 2 damaged blocks"),
+        (ScrubCounts::default(), true, 1, "the scrub was cancelled"),
+    ];
+    for (found, cancelled, code, words) in cases {
+        let home = Home::new();
+        let (server, script) =
+            serve(&home, vec![scrubbing(10.0), scrubbing(60.0), report(ArrayState::Optimal)]);
+        let summary = ScrubSummary { found, cancelled, ended_unix_s: Some(9), ..scrub_3() };
+        let last = ScrubDetails { summary, findings: Vec::new(), unrepairable: Vec::new() };
+        *script.record.lock().unwrap() = ScrubRecord { last: Some(last), ..record() };
+        let ran = home.run("scrub tank --wait").ends(code);
+        ran.says(&[words, "scrub 10.0%", "scrub 60.0%", "scrub 100%"]);
+        server.stop();
+    }
+}
+
+#[test]
+fn ctrl_c_leaves_the_scrub_running_and_says_so() {
+    let home = Home::new();
+    let (server, _) = serve(&home, vec![scrubbing(10.0)]);
+    let mut child = spawn(&home, "scrub tank --wait");
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    read_until(&mut stderr, "scrub 10.0%");
+    press_ctrl_c(&child);
+    read_until(&mut stderr, "the scrub goes on without this command");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    server.stop();
 }
 
 #[test]

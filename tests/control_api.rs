@@ -4,9 +4,11 @@
 
 use palisade::array::{
     Applied, ArrayState, ErrorCounts, MemberRef, MemberReport, MemberState, RebuildControl, Report,
+    ScrubRecord, ScrubReport, ScrubStart, ScrubStarted,
 };
 use palisade::control::{Admin, AppliedBody, Client, MemberBody, OkBody, Reply, Request, Server, Version};
 use palisade::error::{Error, ErrorKind, Result};
+use palisade::stripe::ScrubMode;
 use palisade::units::{ArrayId, EventCount, MemberId, Slot};
 use std::future::Future;
 use std::io::{Read, Write};
@@ -43,10 +45,21 @@ impl Admin for Fake {
             Request::Fail(_) => Ok(Reply::Applied(AppliedBody { applied: Applied::Done })),
             Request::Remove(_) => Ok(Reply::Applied(AppliedBody { applied: Applied::Already })),
             Request::Replace(_) | Request::Add(_) => Ok(Reply::Member(MemberBody { uuid: NEW })),
-            Request::Rebuild(_) | Request::Stop => Ok(Reply::Ok(OkBody { ok: true })),
+            Request::Scrub => Ok(Reply::Scrub(Box::new(record()))),
+            Request::StartScrub(_) => Ok(Reply::ScrubStarted(STARTED)),
+            Request::CancelScrub => Ok(Reply::Applied(AppliedBody { applied: Applied::Already })),
+            Request::Rebuild(_) | Request::ControlScrub(_) | Request::Stop => {
+                Ok(Reply::Ok(OkBody { ok: true }))
+            }
         };
         Box::pin(async { reply })
     }
+}
+
+const STARTED: ScrubStarted = ScrubStarted { number: 7, applied: Applied::Done };
+
+fn record() -> ScrubRecord {
+    ScrubRecord { array: ArrayId::NIL, running: None, last: None }
 }
 
 fn report() -> Report {
@@ -73,6 +86,7 @@ fn report() -> Report {
         event_count: EventCount(3),
         members: vec![member; 280],
         tasks: Vec::new(),
+        scrub: ScrubReport::default(),
         exports: Vec::new(),
         problems: Vec::new(),
     }
@@ -137,14 +151,21 @@ fn every_request_arrives_as_it_was_meant_and_every_answer_comes_back() {
     assert_eq!(client.add("relative", false).unwrap(), NEW);
     let change = RebuildControl { max_rate_bytes_per_s: Some(5), paused: Some(true) };
     client.rebuild(change).unwrap();
+    let start = ScrubStart { mode: ScrubMode::Check, max_rate_bytes_per_s: Some(6) };
+    assert_eq!(client.start_scrub(start).unwrap(), STARTED);
+    client.control_scrub(change).unwrap();
+    assert_eq!(client.cancel_scrub().unwrap(), Applied::Already);
+    assert_eq!(client.scrubs().unwrap(), record());
     client.stop().unwrap();
     let asked = bench.asked();
-    assert_eq!(asked.len(), 8);
+    assert_eq!(asked.len(), 12);
     assert_eq!(asked[2], Request::Fail(MemberRef::Slot(Slot(3))));
     assert!(matches!(&asked[4], Request::Replace(b) if b.old == member && b.new == "/new" && b.force));
     let here = std::env::current_dir().unwrap().join("relative");
     assert!(matches!(&asked[5], Request::Add(b) if std::path::Path::new(&b.path) == here && !b.force));
     assert_eq!(asked[6], Request::Rebuild(change));
+    assert_eq!(asked[7..9], [Request::StartScrub(start), Request::ControlScrub(change)]);
+    assert_eq!(asked[9..11], [Request::CancelScrub, Request::Scrub]);
 }
 
 #[test]

@@ -50,7 +50,6 @@ fn fresh() -> Superblock {
             lineage: lineage(0),
             previous: Vec::new(),
             clean: true,
-            resync_from: None,
             epoch: Epoch(0),
             entries: (0..6).map(|slot| entry(slot + 1, Role::InSync(Slot(slot)))).collect(),
         },
@@ -58,7 +57,7 @@ fn fresh() -> Superblock {
     }
 }
 
-/// In the middle of things: one member lost, two being filled, a spare, parity unknown in part.
+/// In the middle of things: one member lost, two being filled, a spare.
 fn rebuilding() -> Superblock {
     let mut sb = Superblock { member_bytes: (256 << 20) + (1 << 20), write_count: 41, ..fresh() };
     sb.name = "Größe über alles: 磁盘 1".to_owned();
@@ -68,7 +67,6 @@ fn rebuilding() -> Superblock {
     sb.membership.lineage = lineage(3);
     sb.membership.previous = vec![lineage(2), lineage(1), lineage(0)];
     sb.membership.clean = false;
-    sb.membership.resync_from = Some(StripeIndex(1000));
     sb.membership.entries[2].role = Role::Faulty(Slot(2));
     sb.membership.entries[2].lost_at = EventCount(12);
     let filled = vec![range(0, 100), range(100, 20), range(500, 1), range(3000, 500)];
@@ -88,7 +86,6 @@ fn widest() -> Superblock {
     sb.features.ro_compat = 1 << 63;
     sb.membership.event_count = EventCount(u64::MAX);
     sb.membership.previous = (1..=8).map(lineage).collect();
-    sb.membership.resync_from = Some(StripeIndex(areas.stripes));
     sb.membership.entries = (0..MAX_ENTRIES)
         .map(|n| {
             let member = MemberId::from_bytes((n as u128 + 1).to_le_bytes());
@@ -330,7 +327,7 @@ prop_compose! {
         name in "[a-zA-Z0-9äöü_.-]{1,32}", ids in any::<[u8; 16]>(), numbers in any::<[u64; 4]>(),
         previous in prop::collection::vec(any::<[u8; 16]>(), 0..=MAX_PREVIOUS),
         roles in prop::collection::vec((0u8..5, 0u64..1000), 80), spares in 0u8..20,
-        clean in any::<bool>(), resync in prop::option::of(0u64..100), epoch in 0..=Epoch::MAX.0,
+        clean in any::<bool>(), epoch in 0..=Epoch::MAX.0,
     ) -> Superblock {
         let shape = Shape::new(data, parity, 1 << chunk).unwrap();
         let member_bytes = member_bytes / 4096 * 4096;
@@ -362,7 +359,6 @@ prop_compose! {
                 lineage: Lineage::from_random(ids),
                 previous: previous.into_iter().map(Lineage::from_bytes).collect(),
                 clean,
-                resync_from: resync.map(StripeIndex),
                 epoch: Epoch(epoch),
                 entries,
             },

@@ -87,7 +87,7 @@ impl Activity {
             return;
         }
         if let Some(proof) = self.coordinator.try_begin() {
-            // Not clean is the safe side: a failure here costs a resync after a crash, no more.
+            // Not clean is the safe side: a failure here costs nothing but a look into the journal.
             drop(self.close(&proof, is_settled).await);
         }
     }

@@ -125,7 +125,7 @@ impl Coordinator {
         self.record(next, true).await
     }
 
-    /// Records a changed membership that is no change of members: clean, resync, progress.
+    /// Records a changed membership that is no change of members: clean, progress.
     pub async fn commit_with(
         &self,
         _proof: &Changing<'_>,

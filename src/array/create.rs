@@ -8,9 +8,7 @@ use crate::format::{Areas, Entry, Features, MAX_ENTRIES, Membership, Role};
 use crate::geometry::Shape;
 use crate::journal;
 use crate::member::Member;
-use crate::units::{
-    ArrayId, BLOCK_BYTES, Epoch, EventCount, Lineage, MemberId, Slot, StripeIndex, format_size,
-};
+use crate::units::{ArrayId, BLOCK_BYTES, Epoch, EventCount, Lineage, MemberId, Slot, format_size};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,9 +55,9 @@ pub(super) async fn create(
     };
     let slots: Vec<Arc<Member>> = members.iter().map(new).collect();
     let spares: Vec<Arc<Member>> = spares.iter().map(new).collect();
-    let zeroed = join_all(slots.iter().map(|m| blank(m, &identity))).await;
-    let zeroed = zeroed.into_iter().collect::<Result<Vec<bool>>>()?.into_iter().all(|z| z);
-    let membership = membership(env, &slots, &spares, zeroed);
+    let blanked = join_all(slots.iter().map(|m| blank(m, &identity))).await;
+    blanked.into_iter().collect::<Result<()>>()?;
+    let membership = membership(env, &slots, &spares);
     let all = slots.iter().chain(&spares);
     let formatted = join_all(all.map(|m| async {
         let superblock = identity.superblock(m.id(), m.size_bytes(), &membership, 1);
@@ -119,24 +117,18 @@ fn check(spec: &CreateSpec, members: &[Candidate], spares: &[Candidate]) -> Resu
     Ok(layout)
 }
 
-/// Makes the member's areas read as zeroes; says whether its data area does too. Where nothing
-/// can be punched the data area is left as it is, and the first start computes all parity.
-async fn blank(member: &Arc<Member>, identity: &Identity) -> Result<bool> {
+/// Makes the member's epoch map blank, and frees the space of all its areas where that can be had.
+async fn blank(member: &Arc<Member>, identity: &Identity) -> Result<()> {
     let areas = &identity.areas;
-    let named = |e: Error| e.member(member.path());
     let end = areas.data_offset + areas.stripes * identity.shape.chunk_bytes();
-    match member.punch_only(areas.journal_offset, end - areas.journal_offset).await {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == ErrorKind::Unsupported => {
-            let len = areas.data_offset - areas.journal_offset;
-            member.zero(areas.journal_offset, len, false).await.map_err(named)?;
-            Ok(false)
-        }
-        Err(e) => Err(named(e)),
-    }
+    let done = match member.punch_only(areas.journal_offset, end - areas.journal_offset).await {
+        Err(e) if e.kind() == ErrorKind::Unsupported => ledger::clear(member, identity).await,
+        other => other,
+    };
+    done.map_err(|e| e.member(member.path()))
 }
 
-fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>], zeroed: bool) -> Membership {
+fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>]) -> Membership {
     let entry = |member: &Arc<Member>, role| Entry {
         member: member.id(),
         role,
@@ -150,7 +142,6 @@ fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>], zeroed: 
         lineage: Lineage::from_random(env.random_id()),
         previous: Vec::new(),
         clean: true,
-        resync_from: (!zeroed).then_some(StripeIndex(0)),
         epoch: Epoch(1),
         entries: owners.chain(spares.iter().map(|m| entry(m, Role::Spare))).collect(),
     }

@@ -156,7 +156,6 @@ mod tests {
             lineage: of(lineage),
             previous: previous.iter().copied().map(of).collect(),
             clean: true,
-            resync_from: None,
             epoch: Epoch(2),
             entries: roles.iter().map(entry).collect(),
         };

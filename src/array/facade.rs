@@ -2,12 +2,13 @@
 
 use super::activity::Activity;
 use super::coordinator::{Coordinator, Known};
-use super::progress::TaskSwitch;
+use super::progress::{Orders, TaskSwitch};
+use super::scrub::Scrubs;
 use super::transition::{self as go, Change};
 use super::volume::ArrayVolume;
 use super::{
-    Applied, AssembleOptions, Candidate, CreateSpec, MemberRef, RebuildControl, Report, assemble, create,
-    ledger, resolve, view,
+    Applied, AssembleOptions, Candidate, CreateSpec, MemberRef, RebuildControl, Report, TaskKind, assemble,
+    create, ledger, resolve, view,
 };
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +29,7 @@ pub struct Array {
     stripes: Arc<Stripes>,
     activity: Arc<Activity>,
     switch: TaskSwitch,
+    scrubs: Scrubs,
 }
 
 impl Array {
@@ -62,7 +64,7 @@ impl Array {
         let membership = coordinator.membership();
         let stripes = recover(&env, &coordinator).await?;
         let activity = Arc::new(Activity::new(Arc::clone(&coordinator), !assembled.was_clean));
-        let array = Arc::new(Self { coordinator, stripes, activity, switch });
+        let array = Arc::new(Self { coordinator, stripes, activity, switch, scrubs: Scrubs::default() });
         let lost = go::lost(&membership, &array.coordinator.identity.shape);
         let event_count = membership.event_count;
         array.coordinator.tell(Event::ArrayStarted { event_count, lost, clean: assembled.was_clean });
@@ -83,7 +85,9 @@ impl Array {
 
     /// What it says about itself; exports are left empty.
     pub fn report(&self) -> Report {
-        view::report(&self.coordinator, self.switch.task_report(), self.stripes.is_settled())
+        let task = self.switch.task_report(|kind| self.orders(kind));
+        let scrub = self.scrubs.report(self.env().unix_seconds());
+        view::report(&self.coordinator, task, scrub, self.stripes.is_settled())
     }
 
     /// Paths of everything attached: what the configuration file must list.
@@ -152,7 +156,7 @@ impl Array {
         Ok(Applied::Done)
     }
 
-    /// Changes how rebuild and resync run.
+    /// Changes how rebuilds run.
     pub fn control_rebuild(&self, change: RebuildControl) {
         self.switch.control(change);
     }
@@ -259,7 +263,7 @@ impl Array {
         resolve::member(&self.coordinator.state(), member).map_err(|e| self.named_error(e))
     }
 
-    fn named_error(&self, e: Error) -> Error {
+    pub(super) fn named_error(&self, e: Error) -> Error {
         e.array(&self.coordinator.identity.name)
     }
 
@@ -305,6 +309,36 @@ impl Array {
     /// Where to report progress and to read orders.
     pub fn switch(&self) -> &TaskSwitch {
         &self.switch
+    }
+
+    /// How a task is to run. A scrub makes way for whatever restores redundancy.
+    pub fn orders(&self, kind: TaskKind) -> Orders {
+        match kind {
+            TaskKind::Rebuild => self.switch.rebuild_orders(),
+            TaskKind::Scrub => {
+                let roster = self.roster();
+                let makes_way =
+                    roster.refuse_writes.is_some() || roster.slots.iter().any(|s| s.target.is_some());
+                let orders = self.scrubs.orders();
+                Orders { end: orders.end || makes_way || self.switch.stopping(), ..orders }
+            }
+        }
+    }
+
+    /// What is known of scrubs.
+    pub fn scrubs(&self) -> &Scrubs {
+        &self.scrubs
+    }
+
+    /// Refuses what makes no sense while the array has failed.
+    pub(super) fn refuse_if_failed(&self) -> Result<()> {
+        self.coordinator.refuse_if_failed()
+    }
+
+    /// What the array is called, which it is, and the size of its volume in bytes.
+    pub(super) fn identity(&self) -> (&str, ArrayId, u64) {
+        let identity = &self.coordinator.identity;
+        (&identity.name, identity.array, identity.volume_bytes)
     }
 
     /// Tells the observer.

@@ -1,6 +1,7 @@
 //! Membership and assembly: which members make the array, who is in sync, what changes that.
 //!
-//! Owns: creation, assembly, the coordinator (the only writer of superblocks), spares, the report.
+//! Owns: creation, assembly, the coordinator (the only writer of superblocks), spares, the report, and
+//! what is known of scrubs.
 //! Callers may rely on: a membership change is durable on the survivors before anything that
 //! depends on it is answered.
 //! Must never: touch the bytes of a stripe.
@@ -17,13 +18,19 @@ mod progress;
 mod report;
 mod request;
 mod resolve;
+mod scrub;
+mod scrub_report;
 mod transition;
 mod view;
 mod volume;
 
 pub use facade::Array;
-pub use progress::{Progress, TaskSwitch};
+pub use progress::{Orders, Progress, TaskSwitch};
 pub use report::{
     ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, TaskKind, TaskReport,
 };
-pub use request::{Applied, AssembleOptions, Candidate, CreateSpec, MemberRef, RebuildControl};
+pub use request::{
+    Applied, AssembleOptions, Candidate, CreateSpec, MemberRef, RebuildControl, ScrubStart, ScrubStarted,
+};
+pub use scrub::{ScrubTask, Scrubs};
+pub use scrub_report::{ScrubCounts, ScrubDetails, ScrubRecord, ScrubReport, ScrubSummary};

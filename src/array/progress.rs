@@ -19,11 +19,30 @@ pub struct Progress {
     pub rate_bytes_per_s: u64,
 }
 
+/// How a task is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Orders {
+    /// Held by an admin.
+    pub paused: bool,
+    /// Ceiling in bytes per second of one member.
+    pub max_rate: Option<u64>,
+    /// It must end, at least for now.
+    pub end: bool,
+}
+
+impl Orders {
+    pub(super) fn change(&mut self, change: RebuildControl) {
+        if let Some(rate) = change.max_rate_bytes_per_s {
+            self.max_rate = (rate > 0).then_some(rate);
+        }
+        self.paused = change.paused.unwrap_or(self.paused);
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     running: Option<Progress>,
-    paused: bool,
-    max_rate: Option<u64>,
+    rebuild: Orders,
     stopping: bool,
     busy: bool,
 }
@@ -35,17 +54,14 @@ pub struct TaskSwitch(Mutex<Inner>);
 impl TaskSwitch {
     /// Starts with this ceiling.
     pub fn new(max_rate: Option<u64>) -> Self {
-        Self(Mutex::new(Inner { max_rate, ..Inner::default() }))
+        let rebuild = Orders { max_rate, ..Orders::default() };
+        Self(Mutex::new(Inner { rebuild, ..Inner::default() }))
     }
 
-    /// What a task is to do now.
-    pub fn paused(&self) -> bool {
-        self.inner().paused
-    }
-
-    /// Ceiling in bytes per second of one member.
-    pub fn max_rate(&self) -> Option<u64> {
-        self.inner().max_rate
+    /// How rebuilds are to run.
+    pub(super) fn rebuild_orders(&self) -> Orders {
+        let inner = self.inner();
+        Orders { end: inner.stopping, ..inner.rebuild }
     }
 
     /// Tasks must end.
@@ -71,21 +87,18 @@ impl TaskSwitch {
     }
 
     pub(super) fn control(&self, change: RebuildControl) {
-        let mut inner = self.inner();
-        if let Some(rate) = change.max_rate_bytes_per_s {
-            inner.max_rate = (rate > 0).then_some(rate);
-        }
-        inner.paused = change.paused.unwrap_or(inner.paused);
+        self.inner().rebuild.change(change);
     }
 
-    pub(super) fn task_report(&self) -> Option<TaskReport> {
-        let inner = self.inner();
-        let p = inner.running.as_ref()?;
-        let rate = if inner.paused { 0 } else { p.rate_bytes_per_s };
+    /// What runs now, if anything; `orders` says how each kind of task is to run.
+    pub(super) fn task_report(&self, orders: impl Fn(TaskKind) -> Orders) -> Option<TaskReport> {
+        let p = self.inner().running.clone()?;
+        let Orders { paused, max_rate, .. } = orders(p.kind);
+        let rate = if paused { 0 } else { p.rate_bytes_per_s };
         let left = p.total_bytes.saturating_sub(p.done_bytes);
         Some(TaskReport {
             kind: p.kind,
-            slots: p.slots.clone(),
+            slots: p.slots,
             percent: match p.total_bytes {
                 0 => 100.0,
                 total => (p.done_bytes as f64 * 1000.0 / total as f64).floor() / 10.0,
@@ -94,8 +107,8 @@ impl TaskSwitch {
             total_bytes: p.total_bytes,
             rate_bytes_per_s: rate,
             eta_s: left.checked_div(rate),
-            paused: inner.paused,
-            max_rate_bytes_per_s: inner.max_rate,
+            paused,
+            max_rate_bytes_per_s: max_rate,
         })
     }
 

@@ -1,5 +1,6 @@
 //! What an array says about itself: the value behind `palisade status`.
 
+use super::ScrubReport;
 use crate::units::{ArrayId, EventCount, MemberId, Slot};
 use serde::{Deserialize, Serialize};
 
@@ -71,8 +72,8 @@ pub struct MemberReport {
 pub enum TaskKind {
     /// Filling replacements.
     Rebuild,
-    /// Recomputing all parity after an unclean stop.
-    Resync,
+    /// Verifying everything that is stored.
+    Scrub,
 }
 
 /// A background task with its progress.
@@ -80,7 +81,7 @@ pub enum TaskKind {
 pub struct TaskReport {
     /// What it does.
     pub kind: TaskKind,
-    /// Slots it fills; empty for a resync.
+    /// Slots it fills; empty for a scrub.
     pub slots: Vec<Slot>,
     /// 0 to 100.
     pub percent: f64,
@@ -147,6 +148,8 @@ pub struct Report {
     pub members: Vec<MemberReport>,
     /// What runs in the background.
     pub tasks: Vec<TaskReport>,
+    /// What scrubs found.
+    pub scrub: ScrubReport,
     /// How to reach it.
     pub exports: Vec<ExportReport>,
     /// What is wrong, most urgent first.

@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Shape;
 use crate::member::{Backend, Opener};
 use crate::observe::Observer;
+use crate::stripe::ScrubMode;
 use crate::units::{MemberId, Slot};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -113,7 +114,28 @@ pub enum Applied {
     Already,
 }
 
-/// A change to how background work runs; `None` leaves a setting alone.
+/// What scrub to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScrubStart {
+    /// Whether it repairs what it finds; it does, if not given.
+    #[serde(default)]
+    pub mode: ScrubMode,
+    /// Ceiling in bytes per second of one member; 0 is none. What the daemon is configured for, if
+    /// not given.
+    pub max_rate_bytes_per_s: Option<u64>,
+}
+
+/// The scrub that was started, or that ran already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStarted {
+    /// Its number.
+    pub number: u64,
+    /// `done`, or `already` if one of this kind ran.
+    pub applied: Applied,
+}
+
+/// A change to how background work (rebuilding, or a scrub) runs; `None` leaves a setting alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RebuildControl {
     /// New ceiling in bytes per second; 0 removes the ceiling.

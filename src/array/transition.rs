@@ -146,7 +146,6 @@ mod tests {
             lineage: Lineage::NIL,
             previous: Vec::new(),
             clean: true,
-            resync_from: None,
             epoch: Epoch(1),
             entries,
         }

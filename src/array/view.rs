@@ -2,7 +2,7 @@
 
 use super::coordinator::{Coordinator, Known, State};
 use super::transition as go;
-use super::{ArrayState, ErrorCounts, MemberReport, MemberState, Problem, Report, TaskReport};
+use super::{ArrayState, ErrorCounts, MemberReport, MemberState, Problem, Report, ScrubReport, TaskReport};
 use crate::format::{Entry, Role};
 use crate::units::Slot;
 
@@ -10,13 +10,19 @@ use crate::units::Slot;
 const NO_SPACE: &str = "No space left on device";
 
 /// Builds the report; exports are for the daemon to fill in.
-pub(super) fn report(coordinator: &Coordinator, task: Option<TaskReport>, clean: bool) -> Report {
+pub(super) fn report(
+    coordinator: &Coordinator,
+    task: Option<TaskReport>,
+    scrub: ScrubReport,
+    clean: bool,
+) -> Report {
     let state = coordinator.state();
     let identity = &coordinator.identity;
     let members = members(&state, identity.shape.slots());
     let required = identity.areas.required_bytes();
     let array_state = array_state(&state, coordinator);
-    let problems = problems(&state, coordinator, array_state, task.is_some());
+    let mut problems = problems(&state, coordinator, array_state, task.is_some());
+    problems.extend(scrub.problem(&identity.name));
     Report {
         name: identity.name.clone(),
         uuid: identity.array,
@@ -31,6 +37,7 @@ pub(super) fn report(coordinator: &Coordinator, task: Option<TaskReport>, clean:
         event_count: state.membership.event_count,
         members,
         tasks: task.into_iter().collect(),
+        scrub,
         exports: Vec::new(),
         problems,
     }

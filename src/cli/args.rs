@@ -23,11 +23,12 @@ EXAMPLES:
   palisade status                    what every array does, what is wrong, what to do about it
 
 FILES:
-  PALISADE_CONFIG_DIR (/etc/palisade) and PALISADE_RUNTIME_DIR (/run/palisade); for users other
-  than root the XDG folders.
+  PALISADE_CONFIG_DIR (/etc/palisade), PALISADE_RUNTIME_DIR (/run/palisade) and PALISADE_STATE_DIR
+  (/var/lib/palisade); for users other than root the XDG folders.
 
 EXIT CODES:
-  0 success, 1 error, 2 the command line makes no sense; see also `palisade status --help`.";
+  0 success, 1 error, 2 the command line makes no sense; see also `palisade status --help` and
+  `palisade scrub --help`.";
 
 /// A command with its arguments.
 #[derive(Debug, Subcommand)]
@@ -52,6 +53,8 @@ pub enum Command {
     Remove(RemoveArgs),
     /// Slow down, pause or resume rebuilding.
     Rebuild(RebuildArgs),
+    /// Verify everything that is stored, and repair what is damaged.
+    Scrub(ScrubArgs),
     /// Show what is written on members, without an array running.
     Examine(ExamineArgs),
     /// See an array made, broken and mended, in a temporary folder.
@@ -329,6 +332,57 @@ pub struct RebuildArgs {
     /// Go on.
     #[arg(long, group = "change")]
     pub resume: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `palisade scrub`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLES:
+  palisade scrub tank                   in the background; see `palisade status tank`
+  palisade scrub tank --check --wait    change nothing; wait, and say which blocks are damaged
+  palisade scrub tank --rate 100M       at most 100 MiB per second of one member
+  palisade scrub tank --pause
+  palisade scrub tank --resume --rate 0
+  palisade scrub tank --show --json | jq '.unrepairable'
+
+Reads all data and all parity that is stored, finds blocks that cannot be read, do not match their
+checksum, or do not match each other, and writes them anew from the other members. One scrub runs at a
+time; rebuilding goes first. A scrub goes on after a restart. With --wait, Ctrl-C leaves it running.
+To scrub by itself now and then, see [scrub] in the configuration file.
+
+EXIT CODES with --wait and --show:
+  0 nothing is damaged, or all of it was repaired, 1 error, 3 something is damaged and not repaired")]
+pub struct ScrubArgs {
+    /// Name of the array.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Only tell what is damaged.
+    #[arg(long, conflicts_with = "repair")]
+    pub check: bool,
+    /// Repair what is damaged; so it does unless told otherwise.
+    #[arg(long)]
+    pub repair: bool,
+    /// Wait until it has seen everything.
+    #[arg(long)]
+    pub wait: bool,
+    /// Most bytes per second of one member; 0 sets no limit. Also of the scrub that runs.
+    #[arg(long, value_name = "SIZE")]
+    pub rate: Option<String>,
+    /// Hold the scrub that runs.
+    #[arg(long, conflicts_with_all = ["check", "repair", "wait", "resume", "cancel", "show"])]
+    pub pause: bool,
+    /// Let it go on.
+    #[arg(long, conflicts_with_all = ["check", "repair", "wait", "cancel", "show"])]
+    pub resume: bool,
+    /// End it. What it repaired stays so.
+    #[arg(long, conflicts_with_all = ["check", "repair", "wait", "rate", "show"])]
+    pub cancel: bool,
+    /// Show what the last scrub found.
+    #[arg(long, conflicts_with_all = ["check", "repair", "wait", "rate"])]
+    pub show: bool,
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -57,6 +57,7 @@ fn perform(action: Action) -> Result<Exit> {
         Action::Add(add, format) => command::add(&out, &places()?, &add, format),
         Action::Remove(change, format) => command::remove(&out, &places()?, &change, format),
         Action::Rebuild(rebuild, format) => command::rebuild(&out, &places()?, &rebuild, format),
+        Action::Scrub(scrub, format) => command::scrub(&out, &places()?, &scrub, format),
         Action::Examine(paths, format) => command::examine(&out, &paths, format),
         Action::Demo(args) => demo(&out, &args),
         Action::Completions(shell) => command::completions(&out, shell),

@@ -12,6 +12,8 @@ pub enum Exit {
     Error,
     /// The command line makes no sense.
     Usage,
+    /// A scrub found damage that is not repaired.
+    Damaged,
     /// Ctrl-C, as shells count it.
     Interrupted,
     /// The verdict of `status --exit-code`.
@@ -38,6 +40,7 @@ impl Exit {
             Self::Ok | Self::Health(Health::Optimal) => 0,
             Self::Error | Self::Health(Health::Degraded) => 1,
             Self::Usage | Self::Health(Health::Failed) => 2,
+            Self::Damaged => 3,
             Self::Health(Health::Unknown) => 4,
             Self::Interrupted => 130,
         }

@@ -2,9 +2,10 @@
 //! checked. What fails here is a usage error; what a command gets needs no more checking.
 
 use super::args;
-use crate::array::{MemberRef, RebuildControl};
+use crate::array::{MemberRef, RebuildControl, ScrubStart};
 use crate::daemon::{CreateArgs, IoMode, check_name};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stripe::ScrubMode;
 use crate::units::parse_size;
 use clap_complete::Shell;
 
@@ -40,6 +41,8 @@ pub enum Action {
     Remove(Change, Format),
     /// `rebuild`
     Rebuild(Rebuild, Format),
+    /// `scrub`
+    Scrub(Scrub, Format),
     /// `examine`
     Examine(Vec<String>, Format),
     /// `demo`
@@ -129,6 +132,33 @@ pub struct Rebuild {
     pub change: RebuildControl,
 }
 
+/// `scrub`, checked.
+#[derive(Debug)]
+pub struct Scrub {
+    /// The array.
+    pub name: String,
+    /// What to do.
+    pub act: ScrubAct,
+}
+
+/// What `scrub` is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ScrubAct {
+    /// Start one, and wait for it if `wait`.
+    Start {
+        /// What to start.
+        start: ScrubStart,
+        /// Wait for its end.
+        wait: bool,
+    },
+    /// Change how the one that runs goes on.
+    Change(RebuildControl),
+    /// End it.
+    Cancel,
+    /// Show what the last one found.
+    Show,
+}
+
 /// `demo`, checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Demo {
@@ -185,6 +215,7 @@ pub fn resolve(command: args::Command) -> Result<Action> {
             let change = RebuildControl { max_rate_bytes_per_s, paused };
             Action::Rebuild(Rebuild { name: name(a.name)?, change }, format(a.output))
         }
+        C::Scrub(a) => Action::Scrub(scrub(&a)?, format(a.output)),
         C::Examine(a) => {
             let paths = a.members.iter().map(|m| absolute(m)).collect::<Result<_>>()?;
             Action::Examine(paths, format(a.output))
@@ -212,6 +243,21 @@ fn create(a: &args::CreateArgs) -> Result<CreateArgs> {
         size_bytes: optional("--size", &a.size)?,
         force: a.force,
     })
+}
+
+fn scrub(a: &args::ScrubArgs) -> Result<Scrub> {
+    let max_rate_bytes_per_s = a.rate.as_deref().map(|text| size("--rate", text)).transpose()?;
+    let act = if a.pause || a.resume {
+        ScrubAct::Change(RebuildControl { max_rate_bytes_per_s, paused: Some(a.pause) })
+    } else if a.cancel {
+        ScrubAct::Cancel
+    } else if a.show {
+        ScrubAct::Show
+    } else {
+        let mode = if a.check { ScrubMode::Check } else { ScrubMode::Repair };
+        ScrubAct::Start { start: ScrubStart { mode, max_rate_bytes_per_s }, wait: a.wait }
+    };
+    Ok(Scrub { name: name(a.name.clone())?, act })
 }
 
 /// How many data or parity chunks a stripe has.
@@ -317,6 +363,35 @@ mod tests {
     }
 
     #[test]
+    fn a_scrub_is_started_unless_another_is_meant() {
+        let act = |options: &str| match parse(&format!("palisade scrub tank{options}")) {
+            Ok(Action::Scrub(s, _)) => Some(s.act),
+            _ => None,
+        };
+        let start = |mode, max_rate_bytes_per_s, wait| {
+            Some(ScrubAct::Start { start: ScrubStart { mode, max_rate_bytes_per_s }, wait })
+        };
+        assert_eq!(act(""), start(ScrubMode::Repair, None, false));
+        assert_eq!(act(" --repair --rate 0"), start(ScrubMode::Repair, Some(0), false));
+        assert_eq!(act(" --check --wait --rate 2M"), start(ScrubMode::Check, Some(2 << 20), true));
+        let change = |max_rate_bytes_per_s, paused| {
+            Some(ScrubAct::Change(RebuildControl { max_rate_bytes_per_s, paused: Some(paused) }))
+        };
+        assert_eq!(act(" --pause"), change(None, true));
+        assert_eq!(act(" --resume --rate 1M"), change(Some(1 << 20), false));
+        assert_eq!((act(" --cancel"), act(" --show --json")), (Some(ScrubAct::Cancel), Some(ScrubAct::Show)));
+        for nonsense in [
+            " --check --repair",
+            " --pause --resume",
+            " --pause --wait",
+            " --cancel --rate 1",
+            " --show --check",
+        ] {
+            assert_eq!(act(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_before_anything_is_done() {
         for (line, word) in [
             ("palisade create tank a b --data 0 --parity 1", "--data 0"),
@@ -329,6 +404,7 @@ mod tests {
             ("palisade start --all --foreground", "cannot be used with"),
             ("palisade stop a/b", "cannot name an array"),
             ("palisade rebuild tank --max-rate fast", "--max-rate"),
+            ("palisade scrub tank --rate fast", "--rate"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.report().contains(word), "{line}: {}", error.report());

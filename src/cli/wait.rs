@@ -1,9 +1,9 @@
-//! Waiting until members are filled, with a progress bar for people and lines for logs.
+//! Waiting until members are filled, or a scrub has ended, with a progress bar for people and lines for logs.
 
 use super::interrupt::Interrupt;
 use super::out::remark;
 use super::render::progress_text;
-use crate::array::{MemberState, Report, TaskReport};
+use crate::array::{MemberState, Report, ScrubReport, TaskKind, TaskReport};
 use crate::control::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::MemberId;
@@ -33,9 +33,9 @@ enum Look<'a> {
 
 /// Waits until these members are in sync; an error says why one will not be.
 pub fn rebuilt(client: &Client, name: &str, members: &[MemberId], interrupt: &Interrupt) -> Result<Ended> {
-    let mut show = Show::new();
+    let mut show = Show::new("rebuild");
     let ended = loop {
-        let report = client.report().map_err(|e| gone(name, e))?;
+        let report = client.report().map_err(|e| gone(name, "rebuild", e))?;
         match look(&report, members) {
             Look::Filled => break Ok(Ended::Filled),
             Look::Lost(why) => {
@@ -53,13 +53,33 @@ pub fn rebuilt(client: &Client, name: &str, members: &[MemberId], interrupt: &In
     ended
 }
 
-fn gone(name: &str, cause: Error) -> Error {
+/// Waits until the scrub of that number has ended; false if a person pressed Ctrl-C before.
+pub fn scrubbed(client: &Client, name: &str, number: u64, interrupt: &Interrupt) -> Result<bool> {
+    let mut show = Show::new("scrub");
+    let ended = loop {
+        let report = client.report().map_err(|e| gone(name, "scrub", e))?;
+        if has_ended(&report.scrub, number) {
+            break true;
+        }
+        show.task(report.tasks.iter().find(|task| task.kind == TaskKind::Scrub));
+        if interrupt.within(LOOK_EVERY) {
+            break false;
+        }
+    };
+    show.end(ended);
+    Ok(ended)
+}
+
+fn has_ended(scrub: &ScrubReport, number: u64) -> bool {
+    scrub.running.as_ref().is_none_or(|running| running.number != number)
+}
+
+fn gone(name: &str, what: &str, cause: Error) -> Error {
     if cause.kind() != ErrorKind::NotFound {
         return cause;
     }
-    Error::new(ErrorKind::ShuttingDown, "was stopped during the rebuild, which goes on where it was")
-        .array(name)
-        .hint(format!("palisade start {name}"))
+    let what = format!("was stopped during the {what}, which goes on where it was");
+    Error::new(ErrorKind::ShuttingDown, what).array(name).hint(format!("palisade start {name}"))
 }
 
 fn look<'a>(report: &'a Report, members: &[MemberId]) -> Look<'a> {
@@ -82,20 +102,21 @@ fn look<'a>(report: &'a Report, members: &[MemberId]) -> Look<'a> {
 
 /// The bar, or the lines.
 struct Show {
+    what: &'static str,
     bar: Option<ProgressBar>,
     next_line_percent: f64,
 }
 
 impl Show {
-    fn new() -> Self {
+    fn new(what: &'static str) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
             let template = "  {prefix} [{bar:36}] {msg}";
             let style =
                 ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            bar.with_style(style.progress_chars("=> ")).with_prefix("rebuild")
+            bar.with_style(style.progress_chars("=> ")).with_prefix(what)
         });
-        Self { bar, next_line_percent: 0.0 }
+        Self { what, bar, next_line_percent: 0.0 }
     }
 
     fn task(&mut self, task: Option<&TaskReport>) {
@@ -107,7 +128,7 @@ impl Show {
                 bar.set_message(text);
             }
             None if task.percent >= self.next_line_percent => {
-                remark(&format!("  rebuild {text}"));
+                remark(&format!("  {} {text}", self.what));
                 self.next_line_percent = task.percent + LINE_EVERY_PERCENT;
             }
             None => {}
@@ -121,7 +142,7 @@ impl Show {
                 bar.finish_with_message("100%");
             }
             Some(bar) => bar.abandon(),
-            None if filled => remark("  rebuild 100%"),
+            None if filled => remark(&format!("  {} 100%", self.what)),
             None => {}
         }
     }
@@ -152,6 +173,16 @@ mod tests {
         assert!(matches!(look(&report, &[id]), Look::Lost(_)));
         report.members.remove(new);
         assert!(matches!(look(&report, &[id]), Look::Lost(_)));
+    }
+
+    #[test]
+    fn a_scrub_is_waited_for_until_it_no_longer_runs() {
+        let mut report = ScrubReport::default();
+        assert!(has_ended(&report, 4));
+        report.running = Some(sample::scrub(4));
+        assert!(!has_ended(&report, 4));
+        report.running = Some(sample::scrub(5));
+        assert!(has_ended(&report, 4));
     }
 
     #[test]

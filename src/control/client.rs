@@ -3,7 +3,7 @@
 use super::message::{
     AddBody, AppliedBody, ErrorBody, MemberBody, MemberRefBody, OkBody, ReplaceBody, Version,
 };
-use crate::array::{Applied, MemberRef, RebuildControl, Report};
+use crate::array::{Applied, MemberRef, RebuildControl, Report, ScrubRecord, ScrubStart, ScrubStarted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::MemberId;
 use http_body_util::{BodyExt, Full, Limited};
@@ -24,7 +24,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(120);
 /// Stopping waits for every request under way and a flush of every member.
 const STOP_TIME: Duration = Duration::from_secs(600);
 const RELEASE_TIME: Duration = Duration::from_secs(30);
-const ANSWER_BYTES: usize = 4 << 20;
+/// A thousand findings of a scrub with long paths, twice, and more.
+const ANSWER_BYTES: usize = 16 << 20;
 
 /// A way to talk to one running array.
 #[derive(Debug)]
@@ -83,9 +84,29 @@ impl Client {
         self.call(Method::POST, "/v1/members/remove", Some(body)).map(|b: AppliedBody| b.applied)
     }
 
-    /// Changes how rebuild and resync run.
+    /// Changes how rebuilds run.
     pub fn rebuild(&self, change: RebuildControl) -> Result<()> {
         self.call(Method::PATCH, "/v1/rebuild", Some(change)).map(|_: OkBody| ())
+    }
+
+    /// What scrubs found.
+    pub fn scrubs(&self) -> Result<ScrubRecord> {
+        self.call(Method::GET, "/v1/scrub", None::<()>)
+    }
+
+    /// Starts a scrub.
+    pub fn start_scrub(&self, start: ScrubStart) -> Result<ScrubStarted> {
+        self.call(Method::POST, "/v1/scrub", Some(start))
+    }
+
+    /// Changes how the scrub that runs goes on.
+    pub fn control_scrub(&self, change: RebuildControl) -> Result<()> {
+        self.call(Method::PATCH, "/v1/scrub", Some(change)).map(|_: OkBody| ())
+    }
+
+    /// Ends the scrub that runs.
+    pub fn cancel_scrub(&self) -> Result<Applied> {
+        self.call(Method::DELETE, "/v1/scrub", None::<()>).map(|b: AppliedBody| b.applied)
     }
 
     /// Stops the array; returns when the daemon has released everything.

@@ -1,7 +1,7 @@
 //! The messages of the control socket, as values: what is asked, what is answered, and how an
 //! error crosses the socket without losing its kind or its hint.
 
-use crate::array::{Applied, MemberRef, RebuildControl, Report};
+use crate::array::{Applied, MemberRef, RebuildControl, Report, ScrubRecord, ScrubStart, ScrubStarted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::MemberId;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,14 @@ pub enum Request {
     Remove(MemberRef),
     /// Change how background work runs.
     Rebuild(RebuildControl),
+    /// What scrubs found.
+    Scrub,
+    /// Verify everything that is stored.
+    StartScrub(ScrubStart),
+    /// Change how the scrub that runs goes on.
+    ControlScrub(RebuildControl),
+    /// End the scrub that runs.
+    CancelScrub,
     /// Stop the array and end the daemon.
     Stop,
     /// What build answers.
@@ -35,11 +43,15 @@ pub enum Request {
 pub enum Reply {
     /// To `Status`.
     Report(Box<Report>),
-    /// To `Fail` and `Remove`.
+    /// To `Scrub`.
+    Scrub(Box<ScrubRecord>),
+    /// To `StartScrub`.
+    ScrubStarted(ScrubStarted),
+    /// To `Fail`, `Remove` and `CancelScrub`.
     Applied(AppliedBody),
     /// To `Replace` and `Add`.
     Member(MemberBody),
-    /// To `Rebuild` and `Stop`.
+    /// To `Rebuild`, `ControlScrub` and `Stop`.
     Ok(OkBody),
     /// To `Version`.
     Version(Version),

@@ -1,7 +1,7 @@
 //! From a method, a path and a body to a [`Request`], or to a refusal with its HTTP status. Pure.
 
 use super::message::{AddBody, MemberRefBody, ReplaceBody, Request, http_status};
-use crate::array::RebuildControl;
+use crate::array::{RebuildControl, ScrubStart};
 use crate::error::{Error, ErrorKind};
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ struct Route {
     parse: Parse,
 }
 
-const ROUTES: [Route; 8] = [
+const ROUTES: [Route; 12] = [
     Route { methods: &[Method::GET], path: "/v1/status", body: "", parse: |_| Ok(Request::Status) },
     Route { methods: &[Method::GET], path: "/v1/version", body: "", parse: |_| Ok(Request::Version) },
     Route {
@@ -46,8 +46,22 @@ const ROUTES: [Route; 8] = [
         methods: &[Method::POST, Method::PATCH],
         path: "/v1/rebuild",
         body: r#" {"max_rate_bytes_per_s":0, "paused":false}"#,
-        parse: rebuild,
+        parse: |b| control(b).map(Request::Rebuild),
     },
+    Route { methods: &[Method::GET], path: "/v1/scrub", body: "", parse: |_| Ok(Request::Scrub) },
+    Route {
+        methods: &[Method::POST],
+        path: "/v1/scrub",
+        body: r#" {"mode":"repair", "max_rate_bytes_per_s":0}"#,
+        parse: |b| json::<ScrubStart>(b).map(Request::StartScrub),
+    },
+    Route {
+        methods: &[Method::PATCH],
+        path: "/v1/scrub",
+        body: r#" {"max_rate_bytes_per_s":0, "paused":false}"#,
+        parse: |b| control(b).map(Request::ControlScrub),
+    },
+    Route { methods: &[Method::DELETE], path: "/v1/scrub", body: "", parse: |_| Ok(Request::CancelScrub) },
     Route { methods: &[Method::POST], path: "/v1/stop", body: "", parse: |_| Ok(Request::Stop) },
 ];
 
@@ -78,18 +92,22 @@ pub fn parse(method: &Method, path: &str, body: &[u8]) -> Result<Request, Refusa
 }
 
 fn find(method: &Method, path: &str) -> Result<&'static Route, Refusal> {
-    let Some(route) = ROUTES.iter().find(|r| r.path == path) else {
+    let mut of_path = ROUTES.iter().filter(|r| r.path == path).peekable();
+    if of_path.peek().is_none() {
         let shown: String = path.chars().take(100).collect();
         let error = Error::new(ErrorKind::NotFound, format!("there is no {shown} here")).hint(listing());
         return Err(Refusal { status: StatusCode::NOT_FOUND, error });
-    };
-    if !route.methods.contains(method) {
-        let takes: Vec<_> = route.methods.iter().map(Method::as_str).collect();
-        let what = format!("{path} takes {}", takes.join(" or "));
-        let error = Error::new(ErrorKind::InvalidInput, what).hint(listing());
-        return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error });
     }
-    Ok(route)
+    let mut takes = Vec::new();
+    for route in of_path {
+        if route.methods.contains(method) {
+            return Ok(route);
+        }
+        takes.extend(route.methods.iter().map(Method::as_str));
+    }
+    let what = format!("{path} takes {}", takes.join(" or "));
+    let error = Error::new(ErrorKind::InvalidInput, what).hint(listing());
+    Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error })
 }
 
 fn listing() -> String {
@@ -103,7 +121,7 @@ fn listing() -> String {
     format!("paths: {}", lines.join(", "))
 }
 
-fn rebuild(body: &[u8]) -> Result<Request, Error> {
+fn control(body: &[u8]) -> Result<RebuildControl, Error> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Body {
@@ -111,7 +129,7 @@ fn rebuild(body: &[u8]) -> Result<Request, Error> {
         paused: Option<bool>,
     }
     let Body { max_rate_bytes_per_s, paused } = json(body)?;
-    Ok(Request::Rebuild(RebuildControl { max_rate_bytes_per_s, paused }))
+    Ok(RebuildControl { max_rate_bytes_per_s, paused })
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
@@ -124,6 +142,7 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 mod tests {
     use super::*;
     use crate::array::MemberRef;
+    use crate::stripe::ScrubMode;
     use crate::units::Slot;
     use proptest::prelude::*;
 
@@ -146,6 +165,15 @@ mod tests {
             let change = RebuildControl { max_rate_bytes_per_s: None, paused: Some(true) };
             assert_eq!(rate, Request::Rebuild(change));
         }
+        let scrub = |method, body: &str| parse(&method, "/v1/scrub", body.as_bytes()).unwrap();
+        assert_eq!(scrub(Method::GET, ""), Request::Scrub);
+        assert_eq!(scrub(Method::POST, "{}"), Request::StartScrub(ScrubStart::default()));
+        let start = ScrubStart { mode: ScrubMode::Check, max_rate_bytes_per_s: Some(7) };
+        let body = r#"{"mode":"check","max_rate_bytes_per_s":7}"#;
+        assert_eq!(scrub(Method::POST, body), Request::StartScrub(start));
+        let change = RebuildControl { max_rate_bytes_per_s: None, paused: Some(true) };
+        assert_eq!(scrub(Method::PATCH, r#"{"paused":true}"#), Request::ControlScrub(change));
+        assert_eq!(scrub(Method::DELETE, ""), Request::CancelScrub);
     }
 
     #[test]
@@ -157,6 +185,8 @@ mod tests {
         assert_eq!(status(Method::POST, "/v1/members/fail", ""), 400);
         assert_eq!(status(Method::POST, "/v1/members/fail", r#"{"member":""}"#), 400);
         assert_eq!(status(Method::POST, "/v1/members", r#"{"path":"/x","forse":true}"#), 400);
+        assert_eq!(status(Method::PUT, "/v1/scrub", ""), 405);
+        assert_eq!(status(Method::POST, "/v1/scrub", r#"{"mode":"mend"}"#), 400);
         assert_eq!(status(Method::PATCH, "/v1/rebuild", r#"{"max_rate_bytes_per_s":-1}"#), 400);
         let e = parse(&Method::GET, "/", b"").unwrap_err().error;
         assert!(ROUTES.iter().all(|r| e.next_step().unwrap().contains(r.path)), "{e:?}");
@@ -164,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_is_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..8) {
+        fn no_body_is_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), at in 0..ROUTES.len()) {
             let route = &ROUTES[at];
             let _ = parse(&route.methods[0], route.path, &body);
         }

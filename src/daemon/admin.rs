@@ -2,6 +2,7 @@
 //! list of the configuration in step.
 
 use super::config::Config;
+use super::config_scrub::ScrubConfig;
 use super::devices;
 use super::exports::Served;
 use super::places::Places;
@@ -53,6 +54,10 @@ pub struct Desk {
     pub running: Mutex<Option<Running>>,
     /// Only one thread at a time rewrites the file.
     pub file: Mutex<()>,
+    /// When and how to scrub.
+    pub scrub: ScrubConfig,
+    /// What is known of scrubs, as it was last written.
+    pub scrub_file: Mutex<String>,
 }
 
 /// What goes away when the array stops.
@@ -80,7 +85,8 @@ impl Desk {
         }
     }
 
-    fn array(&self) -> Result<Arc<Array>> {
+    /// The running array.
+    pub fn array(&self) -> Result<Arc<Array>> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let array = running.as_ref().map(|r| Arc::clone(&r.array));
         array.ok_or_else(|| Error::new(ErrorKind::ShuttingDown, "is stopping").array(&self.name))
@@ -189,6 +195,13 @@ impl Desk {
                 self.on_array(change).await?;
                 Ok(Reply::Ok(OkBody { ok: true }))
             }
+            Request::Scrub => Ok(Reply::Scrub(Box::new(self.array()?.scrub_record()))),
+            Request::StartScrub(start) => Ok(Reply::ScrubStarted(self.start_scrub(start)?)),
+            Request::ControlScrub(change) => {
+                self.array()?.control_scrub(change)?;
+                Ok(Reply::Ok(OkBody { ok: true }))
+            }
+            Request::CancelScrub => Ok(Reply::Applied(AppliedBody { applied: self.array()?.cancel_scrub() })),
             Request::Stop => self.stop().await,
         }
     }
@@ -237,7 +250,7 @@ fn listed(old: &[String], attached: &[String], report: &Report, unopened: &[Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::array::{ArrayState, ErrorCounts, MemberReport};
+    use crate::array::{ArrayState, ErrorCounts, MemberReport, ScrubReport};
     use crate::units::{ArrayId, EventCount, MemberId, Slot};
 
     fn report(members: &[(&str, MemberState)]) -> Report {
@@ -264,6 +277,7 @@ mod tests {
             event_count: EventCount(1),
             members: members.iter().enumerate().map(member).collect(),
             tasks: Vec::new(),
+            scrub: ScrubReport::default(),
             exports: Vec::new(),
             problems: Vec::new(),
         }

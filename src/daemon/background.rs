@@ -61,6 +61,7 @@ fn command(program: &Path, name: &str, places: &Places, options: &RunOptions) ->
         .env(READY_FD, "1")
         .env("PALISADE_CONFIG_DIR", &places.config_dir)
         .env("PALISADE_RUNTIME_DIR", &places.runtime_dir)
+        .env("PALISADE_STATE_DIR", &places.state_dir)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,5 +1,6 @@
 //! The configuration of one array: what it says, what is allowed, and its file.
 
+use super::config_scrub::{RawScrub, ScrubConfig};
 use super::config_text;
 use super::places::{Places, check_name, check_socket_path};
 use crate::error::{Error, ErrorKind, Result};
@@ -99,6 +100,8 @@ pub struct Config {
     pub buffer_bytes: u64,
     /// Most NBD connections at once.
     pub max_connections: usize,
+    /// When and how to scrub.
+    pub scrub: ScrubConfig,
 }
 
 /// The file as written, before it is checked.
@@ -126,10 +129,12 @@ struct RawConfig {
     #[serde(default, deserialize_with = "size")]
     buffers: Option<u64>,
     max_connections: Option<u64>,
+    #[serde(default)]
+    scrub: RawScrub,
 }
 
 /// A size is a text as `64M` or a plain number of bytes.
-fn size<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<u64>, D::Error> {
+pub(super) fn size<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a size as \"64M\"")]
     enum Size {
@@ -161,6 +166,7 @@ impl Config {
             checksum_cache_bytes: 32 << 20,
             buffer_bytes: 64 << 20,
             max_connections: 64,
+            scrub: ScrubConfig::default(),
         }
     }
 
@@ -271,6 +277,7 @@ impl RawConfig {
                 1..=10_000,
                 defaults.max_connections,
             )?,
+            scrub: self.scrub.check().map_err(|e| refuse("scrub", &e))?,
             ..defaults
         })
     }
@@ -341,7 +348,7 @@ mod tests {
     }
 
     fn places(dir: &Path) -> Places {
-        Places { config_dir: dir.join("c"), runtime_dir: dir.join("r") }
+        Places { config_dir: dir.join("c"), runtime_dir: dir.join("r"), state_dir: dir.join("s") }
     }
 
     #[test]
@@ -363,6 +370,7 @@ mod tests {
         assert_ne!(text, tried);
         let config = Config::parse(&tried, Path::new("x")).unwrap();
         assert_eq!(config.exports.len(), 2);
+        assert_eq!(config.scrub.every.map(|d| d.as_secs()), Some(30 * 86400));
     }
 
     #[test]
@@ -407,6 +415,12 @@ mod tests {
             ("[[exports]]\nsocket = \"x\"", "exports"),
             ("[[exports]]\nname = \"a/b\"", "exports"),
             ("[[exports]]\nwhat = 1", "what"),
+            ("[scrub]\nevery = \"often\"", "scrub: every: 'often' is not a duration"),
+            ("[scrub]\nevery = \"10s\"", "scrub: every: 10s is not within 1m and 3650d"),
+            ("[scrub]\nevery = 30", "line 5"),
+            ("[scrub]\nmode = \"mend\"", "line 5"),
+            ("[scrub]\nmax_rate = \"fast\"", "'fast' is not a size"),
+            ("[scrub]\nat = 3", "at"),
             ("x =", "line 4"),
         ] {
             let e = Config::parse(&format!("{base}{line}\n"), Path::new("tank.toml")).unwrap_err();

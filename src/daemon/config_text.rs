@@ -119,6 +119,14 @@ max_connections = {max_connections}
 #= tcp = \"127.0.0.1:10809\"
 #= name = \"{name}\"
 #= read_only = true
+
+# When everything that is stored is verified and, unless mode is \"check\", repaired: so long after the
+# last time it was. Without `every` only when asked for. max_rate is as max_rebuild_rate above, and
+# also for scrubs that are asked for.
+#= [scrub]
+#= every = \"30d\"
+#= mode = \"repair\"
+#= max_rate = \"0\"
 ",
         name = config.name,
         quoted_name = quoted(&config.name),

@@ -265,7 +265,11 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let places = Places { config_dir: dir.path().join("conf"), runtime_dir: dir.path().join("run") };
+            let places = Places {
+                config_dir: dir.path().join("conf"),
+                runtime_dir: dir.path().join("run"),
+                state_dir: dir.path().join("state"),
+            };
             Self { dir, places }
         }
 

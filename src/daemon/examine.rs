@@ -249,7 +249,6 @@ mod tests {
                 lineage: Lineage::from_bytes([3; 16]),
                 previous: Vec::new(),
                 clean: true,
-                resync_from: None,
                 epoch: Epoch(1),
                 entries: (0..3).map(entry).collect(),
             },

@@ -112,7 +112,11 @@ mod tests {
     #[test]
     fn a_second_daemon_on_one_array_is_refused_with_the_pid_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
-        let places = Places { config_dir: dir.path().into(), runtime_dir: dir.path().join("run") };
+        let places = Places {
+            config_dir: dir.path().into(),
+            runtime_dir: dir.path().join("run"),
+            state_dir: dir.path().join("state"),
+        };
         assert_eq!(Lock::holder(&places, "tank").unwrap(), None);
         let lock = Lock::take(&places, "tank").unwrap();
         let pid = std::process::id();

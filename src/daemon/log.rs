@@ -1,6 +1,6 @@
 //! The log, and events in words.
 
-use crate::observe::{Event, Observer};
+use crate::observe::{Damage, Event, Finding, Observer};
 use crate::units::{Slot, format_size};
 use std::io::IsTerminal;
 use std::sync::mpsc::SyncSender;
@@ -53,7 +53,9 @@ fn is_trouble(event: &Event) -> bool {
         | Event::MemberSuspect { .. }
         | Event::ReadRepaired { .. }
         | Event::DeviceRefused { .. }
-        | Event::RebuildBlocked { .. } => true,
+        | Event::RebuildBlocked { .. }
+        | Event::ScrubFinding(_) => true,
+        Event::ScrubFinished { found, .. } => *found > 0,
         _ => false,
     }
 }
@@ -89,11 +91,42 @@ fn words(event: &Event) -> String {
                 "rebuild had to leave {stripes} stripes: more shards of them are unreadable than parity replaces"
             )
         }
-        Event::ResyncStarted => "recomputing parity after an unclean stop".to_owned(),
-        Event::ResyncFinished => "parity matches data again".to_owned(),
+        Event::ScrubStarted { .. } | Event::ScrubFinding(_) | Event::ScrubFinished { .. } => {
+            scrub_words(event)
+        }
         Event::DeviceRefused { path, reason } => format!("{path} takes no part: {reason}"),
         Event::SpareAdded { path } => format!("{path} attached as a spare"),
         Event::MemberRemoved { path } => format!("{path} removed"),
+    }
+}
+
+fn scrub_words(event: &Event) -> String {
+    match event {
+        Event::ScrubStarted { number, repair, resumed } => {
+            let what = if *repair { "verifies and repairs" } else { "verifies" };
+            let how = if *resumed { "goes on where it was" } else { "started" };
+            format!("scrub {number} {how}: {what} everything that is stored")
+        }
+        Event::ScrubFinding(Finding { slot, path, stripe, offset_bytes, what, repaired, .. }) => {
+            let what = match what {
+                Damage::Unreadable => "cannot be read",
+                Damage::ChecksumMismatch => "does not match its checksum",
+                Damage::ParityMismatch => "is parity that does not match its data",
+            };
+            let outcome = if *repaired { "repaired" } else { "not repaired" };
+            format!(
+                "{path} (slot {slot}): the block at byte {offset_bytes} (stripe {stripe}) {what}; {outcome}"
+            )
+        }
+        Event::ScrubFinished { number, cancelled, found, repaired, unrepairable_bytes } => {
+            let how = if *cancelled { "was cancelled" } else { "finished" };
+            let beyond = match unrepairable_bytes {
+                0 => String::new(),
+                n => format!("; {} of the volume cannot be restored", format_size(*n)),
+            };
+            format!("scrub {number} {how}: {found} damaged blocks, {repaired} of them repaired{beyond}")
+        }
+        _ => String::new(),
     }
 }
 

@@ -9,6 +9,7 @@
 mod admin;
 mod background;
 mod config;
+mod config_scrub;
 mod config_text;
 mod create;
 mod devices;
@@ -21,9 +22,11 @@ mod log;
 mod places;
 mod ready;
 mod run;
+mod scrub;
 
 pub use background::{running_pid, start_background};
 pub use config::{Config, ExportConfig, IoMode};
+pub use config_scrub::ScrubConfig;
 pub use create::{CreateArgs, Created, create};
 pub use examine::{AreaReport, CopyReport, ExamineReport, SlotReport, examine};
 pub use exports::nbd_uri;

@@ -1,5 +1,5 @@
 //! Where the files of arrays are: configuration in one folder, sockets, lock and log of a running
-//! array in another.
+//! array in another, what must outlive a restart in a third.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::env::var_os;
@@ -10,18 +10,22 @@ use std::path::{Path, PathBuf};
 const SOCKET_PATH_MAX: usize = 107;
 const NAME_MAX: usize = 64;
 
-/// The two folders everything else follows from.
+/// The folders everything else follows from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     /// Holds `NAME.toml` of every array.
     pub config_dir: PathBuf,
     /// Holds a folder `NAME` for every running array.
     pub runtime_dir: PathBuf,
+    /// Holds a folder `NAME` for every array, with what is not lost at a restart.
+    pub state_dir: PathBuf,
 }
 
 impl Places {
     /// `PALISADE_CONFIG_DIR` and `PALISADE_RUNTIME_DIR`; else `/etc/palisade` and `/run/palisade`
-    /// for root; else the XDG folders of the user.
+    /// for root; else the XDG folders of the user. `PALISADE_STATE_DIR`; else the folder `state` in
+    /// `PALISADE_CONFIG_DIR`, so that whoever moves the one moves both; else `/var/lib/palisade` or
+    /// the XDG folder.
     pub fn from_env() -> Result<Self> {
         Self::resolve(nix::unistd::Uid::effective().is_root(), |name| var_os(name).filter(|v| !v.is_empty()))
     }
@@ -47,7 +51,19 @@ impl Places {
                 .ok_or_else(|| unset("XDG_RUNTIME_DIR is", "PALISADE_RUNTIME_DIR"))?
                 .join("palisade"),
         };
-        Ok(Self { config_dir: absolute(&config_dir)?, runtime_dir: absolute(&runtime_dir)? })
+        let xdg_state =
+            || path("XDG_STATE_HOME").or_else(|| path("HOME").map(|home| home.join(".local/state")));
+        let state_dir = match (path("PALISADE_STATE_DIR"), path("PALISADE_CONFIG_DIR")) {
+            (Some(dir), _) => dir,
+            (None, Some(config)) => config.join("state"),
+            (None, None) if root => PathBuf::from("/var/lib/palisade"),
+            (None, None) => xdg_state().map_or_else(|| config_dir.join("state"), |dir| dir.join("palisade")),
+        };
+        Ok(Self {
+            config_dir: absolute(&config_dir)?,
+            runtime_dir: absolute(&runtime_dir)?,
+            state_dir: absolute(&state_dir)?,
+        })
     }
 
     /// Configuration of an array.
@@ -78,6 +94,11 @@ impl Places {
     /// Log of a daemon in the background.
     pub fn log_file(&self, name: &str) -> PathBuf {
         self.array_dir(name).join("log")
+    }
+
+    /// What is known of an array's scrubs.
+    pub fn scrub_file(&self, name: &str) -> PathBuf {
+        self.state_dir.join(name).join("scrub.json")
     }
 
     /// Names of all arrays with a configuration, sorted; none if the folder does not exist.
@@ -134,20 +155,29 @@ mod tests {
         Places::resolve(root, |name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v)))
     }
 
-    fn places(config: &str, runtime: &str) -> Places {
-        Places { config_dir: config.into(), runtime_dir: runtime.into() }
+    fn places(config: &str, runtime: &str, state: &str) -> Places {
+        Places { config_dir: config.into(), runtime_dir: runtime.into(), state_dir: state.into() }
     }
 
     #[test]
     fn our_variables_win_over_root_places_and_those_over_xdg() {
         let ours = [("PALISADE_CONFIG_DIR", "/c"), ("PALISADE_RUNTIME_DIR", "/r"), ("HOME", "/h")];
-        assert_eq!(resolve(true, &ours).unwrap(), places("/c", "/r"));
-        assert_eq!(resolve(false, &ours).unwrap(), places("/c", "/r"));
-        assert_eq!(resolve(true, &[("HOME", "/h")]).unwrap(), places("/etc/palisade", "/run/palisade"));
+        assert_eq!(resolve(true, &ours).unwrap(), places("/c", "/r", "/c/state"));
+        assert_eq!(resolve(false, &ours).unwrap(), places("/c", "/r", "/c/state"));
+        let all = [ours[0], ours[1], ("PALISADE_STATE_DIR", "/s")];
+        assert_eq!(resolve(true, &all).unwrap(), places("/c", "/r", "/s"));
+        let root = places("/etc/palisade", "/run/palisade", "/var/lib/palisade");
+        assert_eq!(resolve(true, &[("HOME", "/h")]).unwrap(), root);
         let xdg = [("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/user/7")];
-        assert_eq!(resolve(false, &xdg).unwrap(), places("/h/.config/palisade", "/run/user/7/palisade"));
+        assert_eq!(
+            resolve(false, &xdg).unwrap(),
+            places("/h/.config/palisade", "/run/user/7/palisade", "/h/.local/state/palisade")
+        );
         let xdg = [("XDG_CONFIG_HOME", "/x"), ("XDG_RUNTIME_DIR", "/run/user/7")];
-        assert_eq!(resolve(false, &xdg).unwrap(), places("/x/palisade", "/run/user/7/palisade"));
+        assert_eq!(
+            resolve(false, &xdg).unwrap(),
+            places("/x/palisade", "/run/user/7/palisade", "/x/palisade/state")
+        );
         let e = resolve(false, &[("HOME", "/h")]).unwrap_err();
         assert!(e.next_step().unwrap().contains("PALISADE_RUNTIME_DIR"), "{e}");
     }
@@ -171,7 +201,7 @@ mod tests {
     #[test]
     fn names_are_the_configurations_there_are() {
         let dir = tempfile::tempdir().unwrap();
-        let places = places(dir.path().join("c").to_str().unwrap(), "/r");
+        let places = places(dir.path().join("c").to_str().unwrap(), "/r", "/s");
         assert!(places.names().unwrap().is_empty());
         std::fs::create_dir(dir.path().join("c")).unwrap();
         for file in ["b.toml", "a.toml", "c.txt", ".hidden.toml", "a.toml.tmp"] {

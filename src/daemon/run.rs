@@ -17,6 +17,7 @@ use super::lock::Lock;
 use super::log::{self, LogObserver};
 use super::places::Places;
 use super::ready::{self, Waiting};
+use super::scrub;
 use crate::array::{Array, AssembleOptions};
 use crate::control::Server;
 use crate::env::deadline;
@@ -108,6 +109,7 @@ impl Daemon {
         tracing::info!("array {name}: I/O by {}, {} threads", runtime.io_description(), runtime.threads());
         let (changed, changes) = sync_channel(1);
         let (array, unopened) = assemble(&config, options, &runtime, Arc::new(LogObserver::new(changed)))?;
+        scrub::restore(&array, places, name);
         let served = Served::start(&config, places, &array.volume(), &runtime);
         let served = match served {
             Ok(served) => served,
@@ -129,11 +131,14 @@ impl Daemon {
             wake,
             running: Mutex::new(Some(Running { array, served })),
             file: Mutex::new(()),
+            scrub: config.scrub,
+            scrub_file: Mutex::default(),
         });
         let drain = Duration::from_millis(config.member_deadline_ms) + DRAIN;
         match Server::start(&places.control_socket(name), Arc::new(Clerk(Arc::clone(&desk)))) {
             Ok(server) => {
                 spawn_keeper(&desk, changes)?;
+                scrub::spawn_keeper(&desk)?;
                 Ok(Self { name: name.to_owned(), desk, server, runtime, drain, uris, lock })
             }
             Err(e) => {
@@ -243,12 +248,15 @@ fn stop_array(desk: &Desk, runtime: &Runtime, drain: Duration) -> Result<()> {
     let Some(Running { array, mut served }) = desk.close() else { return Ok(()) };
     served.shutdown();
     let (exports, env) = (served.exports(), runtime.env());
-    run_on(&runtime.remote(0), move || async move {
+    let stopping = Arc::clone(&array);
+    let stopped = run_on(&runtime.remote(0), move || async move {
         if deadline(&env, drain, wait_idle(exports)).await.is_none() {
             tracing::warn!("some clients did not close their connection in time; stopping without them");
         }
-        array.stop().await
-    })
+        stopping.stop().await
+    });
+    desk.save_scrubs(&array, true);
+    stopped
 }
 
 fn spawn_keeper(desk: &Arc<Desk>, changes: Receiver<()>) -> Result<()> {

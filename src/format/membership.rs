@@ -94,8 +94,6 @@ pub struct Membership {
     pub previous: Vec<Lineage>,
     /// The array was stopped in order; nothing is under way.
     pub clean: bool,
-    /// Parity from this stripe on is not known to match data.
-    pub resync_from: Option<StripeIndex>,
     /// The present epoch, at most [`Epoch::MAX`]: stripes written now get it. The first is 1; 0 if the array
     /// has no epoch map.
     pub epoch: Epoch,
@@ -114,11 +112,11 @@ impl Membership {
         out.u64(self.event_count.0);
         out.put(&self.lineage.to_bytes());
         out.u8(u8::from(self.clean));
-        out.u8(u8::from(self.resync_from.is_some()));
+        out.u8(0);
         out.u8(u8::try_from(self.previous.len()).unwrap_or(u8::MAX));
         out.u8(0);
         out.u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
-        out.u64(self.resync_from.map_or(0, |stripe| stripe.0));
+        out.u64(0);
         for place in 0..MAX_PREVIOUS {
             out.put(&self.previous.get(place).copied().unwrap_or(Lineage::NIL).to_bytes());
         }
@@ -136,11 +134,11 @@ impl Membership {
         let event_count = EventCount(input.u64()?);
         let lineage = Lineage::from_bytes(input.array()?);
         let clean = flag(input.u8()?, "clean")?;
-        let resync = flag(input.u8()?, "resync")?;
+        input.skip(1)?;
         let previous_count = usize::from(input.u8()?);
         input.skip(1)?;
         let entry_count = usize::try_from(input.u32()?).unwrap_or(usize::MAX);
-        let resync_from = StripeIndex(input.u64()?);
+        input.skip(8)?;
         if previous_count > MAX_PREVIOUS || entry_count > MAX_ENTRIES {
             return Err(corrupt(format!("{previous_count} former lineages and {entry_count} members")));
         }
@@ -151,9 +149,8 @@ impl Membership {
                 previous.push(lineage);
             }
         }
-        let resync_from = resync.then_some(resync_from);
         let epoch = Epoch(input.u32()?);
-        let head = Self { event_count, lineage, previous, clean, resync_from, epoch, entries: Vec::new() };
+        let head = Self { event_count, lineage, previous, clean, epoch, entries: Vec::new() };
         Ok((head, entry_count))
     }
 
@@ -169,9 +166,6 @@ impl Membership {
         }
         if self.previous.len() > MAX_PREVIOUS {
             return Err(corrupt(format!("{} former lineages", self.previous.len())));
-        }
-        if self.resync_from.is_some_and(|stripe| stripe.0 > stripes) {
-            return Err(corrupt("resync begins beyond the last stripe"));
         }
         if self.epoch > Epoch::MAX {
             return Err(corrupt(format!("epoch {} is beyond the last", self.epoch)));
@@ -292,7 +286,6 @@ mod tests {
             lineage: Lineage::from_bytes([9; 16]),
             previous: Vec::new(),
             clean: true,
-            resync_from: None,
             epoch: Epoch(1),
             entries,
         };

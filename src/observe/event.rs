@@ -1,5 +1,6 @@
 //! The events.
 
+use super::Finding;
 use crate::units::{EventCount, MemberId, Slot};
 use serde::Serialize;
 
@@ -76,10 +77,30 @@ pub enum Event {
         /// How many stripes are left.
         stripes: u64,
     },
-    /// All parity is being recomputed after an unclean stop.
-    ResyncStarted,
-    /// Parity is consistent again.
-    ResyncFinished,
+    /// A scrub began, or goes on after a restart.
+    ScrubStarted {
+        /// Its number.
+        number: u64,
+        /// It writes anew what it finds damaged, and does not only tell.
+        repair: bool,
+        /// It had begun before the restart.
+        resumed: bool,
+    },
+    /// A scrub found a damaged block. Only the first thousand of a scrub are told one by one.
+    ScrubFinding(Finding),
+    /// A scrub ended.
+    ScrubFinished {
+        /// Its number.
+        number: u64,
+        /// It was cancelled before it had seen everything.
+        cancelled: bool,
+        /// Damaged blocks.
+        found: u64,
+        /// Damaged blocks that were repaired.
+        repaired: u64,
+        /// Bytes of the volume that cannot be restored.
+        unrepairable_bytes: u64,
+    },
     /// A device that was given as a member takes no part.
     DeviceRefused {
         /// Its path.

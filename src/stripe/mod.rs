@@ -2,8 +2,8 @@
 //! under which lock.
 //!
 //! Owns: the stripe lock table, the write plan (pure), merged reads, degraded reads, staging and
-//! destaging of small writes, whole stripes, zeroing, restoring a stripe onto a replacement, and
-//! doing again what the journal holds.
+//! destaging of small writes, whole stripes, zeroing, restoring a stripe onto a replacement,
+//! verifying and repairing a stripe, and doing again what the journal holds.
 //! Callers may rely on: a write that is answered is in the journal or at home on every member that
 //! counts; a member that could not take it was marked faulty durably first; no crash together with
 //! lost members changes a block that was not being written.
@@ -24,6 +24,7 @@ mod resolve;
 mod restore;
 mod roster;
 mod rows;
+mod scrub;
 mod staging;
 mod status;
 mod tables;
@@ -36,3 +37,4 @@ pub use engine::{Parts, Stripes};
 pub use lock::{Guard, LockTable, Mode};
 pub use restore::RunOutcome;
 pub use roster::{Membership, RebuiltMap, Roster, RosterCell, SlotView, Target, Verdict};
+pub use scrub::{ScrubMode, ScrubOutcome};

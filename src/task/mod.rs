@@ -1,4 +1,4 @@
-//! Background work: filling replacements and recomputing parity.
+//! Background work: filling replacements, recomputing parity, scrubbing.
 //!
 //! Owns: the order of the work, its pace, its durable progress.
 //! Callers may rely on: work takes the same stripe locks as requests, stops when told to, and
@@ -7,6 +7,7 @@
 
 mod pace;
 mod rebuild;
+mod scrub;
 mod supervise;
 
 pub use supervise::supervise;

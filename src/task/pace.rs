@@ -1,6 +1,6 @@
 //! Keeping work below a ceiling, and measuring how fast it goes.
 
-use crate::array::Array;
+use crate::array::{Array, TaskKind};
 use crate::env::Moment;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,6 +12,7 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// One task's pace, in bytes of one member.
 pub(super) struct Pace {
+    kind: TaskKind,
     /// When the next byte may be moved under the ceiling.
     next: Moment,
     /// What was done when, for the recent rate.
@@ -19,24 +20,25 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub fn new(array: &Array) -> Self {
+    pub fn new(array: &Array, kind: TaskKind) -> Self {
         let now = array.env().now();
-        Self { next: now, recent: VecDeque::from([(now, 0)]) }
+        Self { kind, next: now, recent: VecDeque::from([(now, 0)]) }
     }
 
     /// Waits until `bytes` may be moved. False if the task must end.
     pub async fn admit(&mut self, array: &Array, bytes: u64) -> bool {
         loop {
-            if array.switch().stopping() {
+            let orders = array.orders(self.kind);
+            if orders.end {
                 return false;
             }
             let now = array.env().now();
             let wait = self.next.since(now);
-            if array.switch().paused() {
+            if orders.paused {
                 array.env().sleep(NAP).await;
-            } else if wait.is_zero() || array.switch().max_rate().is_none() {
+            } else if wait.is_zero() || orders.max_rate.is_none() {
                 let from = self.next.max(now);
-                self.next = match array.switch().max_rate() {
+                self.next = match orders.max_rate {
                     Some(rate) => from.after(Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)),
                     None => now,
                 };

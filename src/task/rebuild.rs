@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Fills every replacement there is; returns when none is left or the task must end.
 pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
-    let mut pace = Pace::new(array);
+    let mut pace = Pace::new(array, TaskKind::Rebuild);
     let mut saved = array.env().now();
     let chunk = array.stripes().shape().chunk_bytes();
     let mut pass = Pass::default();

@@ -1,6 +1,6 @@
-//! Replacements are filled as soon as there are some.
+//! One task at a time: replacements first, for redundancy is worth most; then scrubs.
 
-use super::rebuild;
+use super::{rebuild, scrub};
 use crate::array::Array;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,9 @@ async fn round(array: &Arc<Array>) -> bool {
     }
     if roster.slots.iter().any(|s| s.target.is_some()) {
         return rebuild::rebuild(array).await.is_err();
+    }
+    if array.scrubs().task().is_some() {
+        return scrub::scrub(array).await.is_err();
     }
     false
 }

@@ -2,10 +2,11 @@
 
 use super::scenario::Scenario;
 use super::world::{Check, Running, World};
-use palisade::array::{ArrayState, MemberRef, MemberReport, MemberState, RebuildControl, Report};
+use palisade::array::{ArrayState, MemberRef, MemberReport, MemberState, RebuildControl, Report, ScrubStart};
 use palisade::env::{Environment, deadline};
 use palisade::error::Error;
 use palisade::member::sim::{Crash, FaultPlan, Trouble};
+use palisade::stripe::ScrubMode;
 use palisade::units::{MemberId, Slot};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,11 @@ impl World {
             35..45 if scenario.restarts() => self.restart().await?,
             45..55 if scenario.crashes() => self.crash_and_recover().await?,
             55..62 if scenario.loses_too_many() => self.lose_too_many().await?,
-            62..66 => self.verify_volume("in between").await?,
+            62..66 => {
+                // It goes on behind whatever comes next, and must get in nobody's way.
+                self.start_scrub();
+                self.verify_volume("in between").await?;
+            }
             66..85 if scenario == Scenario::Rot => self.rot().await?,
             _ => {
                 self.start_burst(12);
@@ -35,6 +40,13 @@ impl World {
         }
         self.drain().await?;
         self.settle().await
+    }
+
+    fn start_scrub(&self) {
+        let scrub = ScrubStart { mode: ScrubMode::Repair, max_rate_bytes_per_s: None };
+        // Refused while the array has failed.
+        let started = self.running().array.start_scrub(scrub, None);
+        self.note(|| format!("scrub {started:?}"));
     }
 
     /// Something goes wrong with a member while requests are under way.

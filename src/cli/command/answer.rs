@@ -1,11 +1,11 @@
 //! What an action answers, the same for all of them.
 
-use crate::array::Applied;
+use crate::array::{Applied, RebuildControl, ScrubStarted};
 use crate::cli::exit::Exit;
 use crate::cli::out::Out;
 use crate::cli::resolve::Format;
 use crate::error::{Error, Result};
-use crate::units::MemberId;
+use crate::units::{MemberId, format_rate};
 use serde::Serialize;
 
 /// `{"applied": "done"}` with what else is known.
@@ -25,6 +25,9 @@ pub struct Answer {
     /// Where the volume is served.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub uris: Vec<String>,
+    /// Number of the scrub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scrub: Option<u64>,
     /// Why it failed (only where several arrays are acted on).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -42,12 +45,25 @@ impl Answer {
     }
 
     fn empty(name: &str) -> Self {
-        Self { name: name.to_owned(), applied: None, uuid: None, pid: None, uris: Vec::new(), error: None }
+        Self {
+            name: name.to_owned(),
+            applied: None,
+            uuid: None,
+            pid: None,
+            uris: Vec::new(),
+            scrub: None,
+            error: None,
+        }
     }
 
     /// With a member.
     pub fn member(name: &str, uuid: MemberId) -> Self {
         Self { uuid: Some(uuid), ..Self::new(name, Applied::Done) }
+    }
+
+    /// With a scrub.
+    pub fn scrub(name: &str, started: ScrubStarted) -> Self {
+        Self { scrub: Some(started.number), ..Self::new(name, started.applied) }
     }
 
     /// Prints it.
@@ -58,4 +74,14 @@ impl Answer {
         }
         Ok(Exit::Ok)
     }
+}
+
+/// What a change to how background work runs comes to.
+pub fn said_change(change: RebuildControl) -> String {
+    let rate = change.max_rate_bytes_per_s.map(|rate| match rate {
+        0 => "no limit".to_owned(),
+        rate => format!("at most {}", format_rate(rate)),
+    });
+    let paused = change.paused.map(|paused| if paused { "paused" } else { "goes on" }.to_owned());
+    [paused, rate].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -40,7 +40,11 @@ impl Stage {
             .mode(0o700)
             .create(&dir)
             .map_err(|e| Error::io(format!("cannot make the folder {}", dir.display()), e))?;
-        let places = Places { config_dir: dir.join("config"), runtime_dir: dir.join("run") };
+        let places = Places {
+            config_dir: dir.join("config"),
+            runtime_dir: dir.join("run"),
+            state_dir: dir.join("state"),
+        };
         Ok(Self { dir, places, daemon: None, keep })
     }
 

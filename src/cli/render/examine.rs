@@ -1,12 +1,11 @@
 //! `palisade examine`: what the superblock of a member says.
 
 use super::table::{Align, Cell, table};
-use super::task::duration;
 use crate::cli::out::{Paint, Tone};
 use crate::daemon::ExamineReport;
-use crate::units::format_size;
+use crate::units::{format_duration, format_size};
 use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// One member.
 pub fn examined(report: &ExamineReport, paint: Paint) -> String {
@@ -45,7 +44,7 @@ pub fn examined(report: &ExamineReport, paint: Paint) -> String {
 fn created(unix_s: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     match now.checked_sub(unix_s) {
-        Some(ago) => format!("{} ago (unix time {unix_s})", duration(ago)),
+        Some(ago) => format!("{} ago (unix time {unix_s})", format_duration(Duration::from_secs(ago))),
         None => format!("unix time {unix_s}, in the future"),
     }
 }

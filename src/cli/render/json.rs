@@ -25,7 +25,7 @@ pub fn status_json(found: &Found) -> Value {
 pub fn list_json(found: &Found) -> Value {
     let mut value = status_json(found);
     if let Some(fields) = value.as_object_mut() {
-        for long in ["members", "problems", "event_count"] {
+        for long in ["members", "problems", "event_count", "scrub"] {
             fields.remove(long);
         }
     }

@@ -57,7 +57,7 @@ fn running(name: Cell, report: &Report) -> Vec<Cell> {
     let task = report.tasks.first().map(|task| {
         let kind = match task.kind {
             TaskKind::Rebuild => "rebuild",
-            TaskKind::Resync => "resync",
+            TaskKind::Scrub => "scrub",
         };
         format!("{kind} {:.1}%", (task.percent * 10.0).floor() / 10.0)
     });

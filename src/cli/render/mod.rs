@@ -10,6 +10,7 @@ mod json;
 mod list;
 #[cfg(test)]
 pub mod sample;
+mod scrub;
 mod status;
 mod table;
 mod task;
@@ -18,5 +19,6 @@ pub use action::{created, started};
 pub use examine::examined;
 pub use json::{list_json, status_json};
 pub use list::list;
+pub use scrub::scrubbed;
 pub use status::{in_place, status};
 pub use task::progress_text;

@@ -1,9 +1,11 @@
 //! Reports for the tests of rendering.
 
 use crate::array::{
-    ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, TaskKind, TaskReport,
+    ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, ScrubCounts,
+    ScrubReport, ScrubSummary, TaskKind, TaskReport,
 };
-use crate::units::{ArrayId, EventCount, MemberId, Slot};
+use crate::stripe::ScrubMode;
+use crate::units::{ArrayId, EventCount, MemberId, Slot, StripeIndex};
 
 const LOST: &str = "cannot write: Input/output error (os error 5)";
 
@@ -23,11 +25,30 @@ pub fn optimal() -> Report {
         event_count: EventCount(12),
         members: (0..6).map(|i| member(i, Some(i), MemberState::InSync)).collect(),
         tasks: Vec::new(),
+        scrub: ScrubReport::default(),
         exports: vec![
             export("nbd+unix:///tank?socket=/run/palisade/tank/nbd.sock", 2, false),
             export("nbd://127.0.0.1:10809/tank", 0, true),
         ],
         problems: Vec::new(),
+    }
+}
+
+/// A scrub that runs.
+pub fn scrub(number: u64) -> ScrubSummary {
+    ScrubSummary {
+        number,
+        mode: ScrubMode::Repair,
+        started_unix_s: 1_000_000,
+        ended_unix_s: None,
+        cancelled: false,
+        took_ms: 12_345,
+        next_stripe: StripeIndex(77),
+        paused: false,
+        max_rate_bytes_per_s: None,
+        verified_bytes: 3 << 30,
+        found: ScrubCounts::default(),
+        unrepairable_bytes: 0,
     }
 }
 

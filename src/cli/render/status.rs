@@ -1,6 +1,7 @@
 //! `palisade status`, in the manner of `zpool status`: what it is, what is wrong, what to do, then
 //! the members.
 
+use super::scrub::scrub_line;
 use super::table::{Align, Cell, table};
 use super::task::task_line;
 use crate::array::{ArrayState, MemberReport, MemberState, Report};
@@ -48,6 +49,9 @@ fn running(report: &Report, paint: Paint) -> String {
     text.add("size", &size(report));
     for task in &report.tasks {
         text.add("task", &task_line(task));
+    }
+    if let Some(line) = scrub_line(&report.scrub, !report.tasks.is_empty()) {
+        text.add("scrub", &line);
     }
     for export in &report.exports {
         let read_only = if export.read_only { ", read-only" } else { "" };

@@ -1,7 +1,8 @@
 //! Progress of background work.
 
 use crate::array::{TaskKind, TaskReport};
-use crate::units::{format_rate, format_size};
+use crate::units::{format_duration, format_rate, format_size};
+use std::time::Duration;
 
 const BAR_CELLS: u32 = 24;
 
@@ -9,7 +10,7 @@ const BAR_CELLS: u32 = 24;
 pub fn task_line(task: &TaskReport) -> String {
     let kind = match task.kind {
         TaskKind::Rebuild => "rebuild",
-        TaskKind::Resync => "resync",
+        TaskKind::Scrub => "scrub",
     };
     format!("{kind} {} {}", bar(task.percent), progress_text(task))
 }
@@ -25,7 +26,9 @@ pub fn progress_text(task: &TaskReport) -> String {
     let pace = if task.paused {
         "  paused".to_owned()
     } else {
-        let left = task.eta_s.map_or_else(String::new, |s| format!("  {} left", duration(s)));
+        let left = task
+            .eta_s
+            .map_or_else(String::new, |s| format!("  {} left", format_duration(Duration::from_secs(s))));
         format!("  {}{left}", format_rate(task.rate_bytes_per_s))
     };
     let ceiling = match task.max_rate_bytes_per_s {
@@ -48,17 +51,6 @@ fn bar(percent: f64) -> String {
     format!("[{bar:<width$}]", width = BAR_CELLS as usize)
 }
 
-/// `45s`, `1m 10s`, `2h 5m`, `3d 4h`
-pub fn duration(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{minutes}m {}s", seconds % 60),
-        3600..86400 => format!("{hours}h {}m", minutes % 60),
-        _ => format!("{days}d {}h", hours % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,12 +62,5 @@ mod tests {
         assert_eq!(bar(99.9), format!("[{}>]", "=".repeat(23)));
         assert_eq!(bar(100.0), format!("[{}]", "=".repeat(24)));
         assert_eq!(bar(f64::NAN).len(), 26);
-    }
-
-    #[test]
-    fn durations_have_two_parts() {
-        for (s, text) in [(0, "0s"), (59, "59s"), (70, "1m 10s"), (7500, "2h 5m"), (273_600, "3d 4h")] {
-            assert_eq!(duration(s), text);
-        }
     }
 }

@@ -1,0 +1,232 @@
+//! A simulated array full of known bytes, whose members can be damaged behind its back.
+
+use palisade::array::{
+    Array, AssembleOptions, Candidate, CreateSpec, MemberRef, Report, ScrubDetails, ScrubRecord, ScrubStart,
+};
+use palisade::env::Environment;
+use palisade::env::sim::{SimEnv, Simulation};
+use palisade::export::Durability;
+use palisade::format::Areas;
+use palisade::geometry::Shape;
+use palisade::member::{Opener, SimDisk, SimDisks};
+use palisade::observe::Silent;
+use palisade::stripe::ScrubMode;
+use palisade::units::{ArrayId, Slot, StripeIndex};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const BLOCK: u64 = 4096;
+pub const CHUNK: u64 = 16384;
+const STRIPES: u64 = 300;
+const DISK: u64 = 24 << 20;
+
+pub struct Bench {
+    harness: SimEnv,
+    disks: SimDisks,
+    shape: Shape,
+    id: ArrayId,
+    process: SimEnv,
+    array: Option<Arc<Array>>,
+}
+
+/// Where damage was done.
+pub struct Place {
+    pub slot: Slot,
+    pub path: String,
+    pub offset_bytes: u64,
+}
+
+/// What the volume holds.
+fn content(offset: u64) -> u8 {
+    (offset / 509 % 251).to_le_bytes()[0] ^ (offset / BLOCK).to_le_bytes()[0]
+}
+
+impl Bench {
+    /// Runs a test on an array of `k` + `m` in virtual time.
+    pub fn run<F: Future<Output = ()>>(seed: u64, k: u8, m: u8, test: impl FnOnce(Self) -> F) {
+        let mut sim = Simulation::new(seed);
+        let harness = sim.handle();
+        let done = sim.run(async {
+            let bench = Self::create(&harness, Shape::new(k, m, CHUNK).unwrap()).await;
+            test(bench).await;
+        });
+        done.map_err(|stuck| stuck.to_string()).unwrap();
+    }
+
+    async fn create(harness: &SimEnv, shape: Shape) -> Self {
+        let disks = SimDisks::new(harness);
+        let process = harness.new_process();
+        let opener = disks.opener(&process);
+        let mut members = Vec::new();
+        for slot in 0..shape.width() {
+            let path = name(slot);
+            disks.create(&path, DISK);
+            members.push(Candidate { backend: opener.open(&path).await.unwrap(), path });
+        }
+        let spec = CreateSpec { name: "t".into(), shape, size_bytes: Some(STRIPES * shape.stripe_bytes()) };
+        let env = process.env();
+        let created = process.call(async move { Array::create(&env, &spec, &members, &[]).await });
+        let id = created.await.unwrap().unwrap();
+        disks.kill_process(&process);
+        let mut bench = Self { harness: harness.clone(), disks, shape, id, process, array: None };
+        bench.start().await;
+        bench.fill().await;
+        bench
+    }
+
+    pub async fn start(&mut self) {
+        let process = self.harness.new_process();
+        let opener = self.disks.opener(&process);
+        let mut candidates = Vec::new();
+        for path in self.disks.names() {
+            candidates.push(Candidate { backend: opener.open(&path).await.unwrap(), path });
+        }
+        let options = AssembleOptions {
+            env: process.env(),
+            opener: Arc::new(opener),
+            observer: Arc::new(Silent),
+            member_deadline: Duration::from_secs(1),
+            probe_interval: Duration::from_millis(500),
+            staging_bytes: 256 << 10,
+            max_rebuild_rate: None,
+            force: false,
+        };
+        let id = self.id;
+        let started = process.call(async move {
+            let array = Array::assemble(id, candidates, options).await?;
+            palisade::task::supervise(&array);
+            Ok::<_, palisade::error::Error>(array)
+        });
+        self.array = Some(started.await.unwrap().unwrap());
+        self.process = process;
+    }
+
+    /// Stops in order; what is known of scrubs is all that is left.
+    pub async fn stop(&mut self) -> ScrubRecord {
+        let array = self.array.take().unwrap();
+        let stopping = Arc::clone(&array);
+        self.process.call(async move { stopping.stop().await }).await.unwrap().unwrap();
+        let record = array.scrub_record();
+        drop(array);
+        self.disks.kill_process(&self.process);
+        record
+    }
+
+    pub fn array(&self) -> Arc<Array> {
+        Arc::clone(self.array.as_ref().unwrap())
+    }
+
+    pub fn report(&self) -> Report {
+        self.array().report()
+    }
+
+    pub fn stripes(&self) -> u64 {
+        STRIPES
+    }
+
+    pub fn disk(&self, slot: Slot) -> SimDisk {
+        self.disks.get(&name(slot.index())).unwrap()
+    }
+
+    pub async fn sleep(&self, time: Duration) {
+        self.harness.sleep(time).await;
+    }
+
+    pub async fn wait(&self, what: &str, done: impl Fn(&Report) -> bool) {
+        for _ in 0..100_000 {
+            if done(&self.report()) {
+                return;
+            }
+            self.sleep(Duration::from_millis(20)).await;
+        }
+        panic!("waited in vain until {what}: {:?}", self.report());
+    }
+
+    /// Runs a scrub to its end.
+    pub async fn scrub(&self, mode: ScrubMode) -> ScrubDetails {
+        let start = ScrubStart { mode, max_rate_bytes_per_s: None };
+        let started = self.array().start_scrub(start, None).unwrap();
+        let ended = |r: &Report| r.scrub.last.as_ref().is_some_and(|last| last.number == started.number);
+        self.wait("the scrub ends", ended).await;
+        self.array().scrub_record().last.unwrap()
+    }
+
+    fn place(&self, stripe: StripeIndex, shard: usize, row: u64) -> Place {
+        let slot = self.shape.slot_of(stripe, shard);
+        let data = Areas::plan(DISK, &self.shape).unwrap().data_offset;
+        let offset_bytes = data + self.shape.chunk_offset(stripe) + row;
+        Place { slot, path: name(slot.index()), offset_bytes }
+    }
+
+    /// Makes a block unreadable.
+    pub fn spoil(&self, stripe: StripeIndex, shard: usize, row: u64) -> Place {
+        let place = self.place(stripe, shard, row);
+        self.disk(place.slot).spoil(place.offset_bytes, BLOCK);
+        place
+    }
+
+    /// Flips a bit of a block.
+    pub fn scribble(&self, stripe: StripeIndex, shard: usize, row: u64) -> Place {
+        let place = self.place(stripe, shard, row);
+        let disk = self.disk(place.slot);
+        let byte = disk.peek(place.offset_bytes + 77, 1)[0];
+        disk.scribble(place.offset_bytes + 77, &[byte ^ 4]);
+        place
+    }
+
+    /// A data shard of the stripe that another slot holds.
+    pub fn shard_not_in(&self, stripe: StripeIndex, slot: Slot) -> usize {
+        (0..self.shape.data()).find(|shard| self.shape.slot_of(stripe, *shard) != slot).unwrap()
+    }
+
+    async fn fill(&self) {
+        let array = self.array();
+        let bytes: Vec<u8> = (0..STRIPES * self.shape.stripe_bytes()).map(content).collect();
+        let written = self
+            .process
+            .call(async move { array.volume().write(0, bytes.into(), Durability::Durable).await });
+        written.await.unwrap().unwrap();
+    }
+
+    /// Reads the whole volume.
+    pub async fn holds_everything(&self) {
+        let (array, len) = (self.array(), STRIPES * self.shape.stripe_bytes());
+        let read = self.process.call(async move { array.volume().read(0, len).await });
+        let bytes = read.await.unwrap().unwrap().concat();
+        let wrong = bytes.iter().zip(0..).find(|(is, at)| **is != content(*at)).map(|(_, at)| at);
+        assert_eq!(wrong, None, "the first byte that is wrong");
+    }
+
+    /// Small writes and whole stripes in a few stripes, as fast as they go, until the simulation ends.
+    pub fn write_in_the_background(&self) {
+        let stripe = self.shape.stripe_bytes();
+        for writer in 0..8u64 {
+            let volume = self.array().volume();
+            self.process.env().spawn(Box::pin(async move {
+                for n in writer.. {
+                    let (at, len) = match writer {
+                        0 => (n * 7 % 24 * stripe, stripe),
+                        _ => (n * 7919 % (24 * stripe / BLOCK) * BLOCK, BLOCK),
+                    };
+                    let bytes = vec![n.to_le_bytes()[0]; usize::try_from(len).unwrap()];
+                    volume.write(at, bytes.into(), Durability::Volatile).await.unwrap();
+                }
+            }));
+        }
+    }
+
+    /// Puts a new disk in the place of a member that works.
+    pub async fn replace(&self, slot: Slot) {
+        let path = "/dev/new".to_owned();
+        self.disks.create(&path, DISK);
+        let backend = self.disks.opener(&self.process).open(&path).await.unwrap();
+        let (array, new) = (self.array(), Candidate { path, backend });
+        let replaced = self.process.call(async move { array.replace(&MemberRef::Slot(slot), new).await });
+        replaced.await.unwrap().unwrap();
+    }
+}
+
+fn name(slot: usize) -> String {
+    format!("/dev/d{slot}")
+}
