@@ -331,6 +331,7 @@ impl World {
         let parity = self.shape.parity();
         let count = parity + 1 + self.random.index(self.shape.width() - parity);
         let writing = self.random.chance(500);
+        let at_once = self.scenario == Scenario::BeyondCrash && self.random.chance(500);
         for victim in healthy.into_iter().take(count) {
             // Not a failed flush: what that loses on a member nobody can stand in for is lost.
             // Failing writes are not noticed before somebody writes.
@@ -340,7 +341,11 @@ impl World {
             if writing {
                 self.start_burst(5);
             }
-            self.pause(Duration::from_secs(4)).await;
+            // One after the other, so that the array knows of each; or all in one write.
+            match at_once {
+                false => self.pause(Duration::from_secs(4)).await,
+                true => self.pause(Duration::from_micros(300)).await,
+            }
         }
         self.stats.beyond += 1;
         self.start_burst(8);
