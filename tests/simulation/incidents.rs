@@ -1,5 +1,6 @@
 //! What happens to the array during a run, besides requests.
 
+use super::io::Request;
 use super::scenario::Scenario;
 use super::world::{Check, Running, World};
 use palisade::array::{ArrayState, MemberRef, MemberReport, MemberState, RebuildControl, Report, ScrubStart};
@@ -339,16 +340,27 @@ impl World {
         let parity = self.shape.parity();
         let count = parity + 1 + self.random.index(self.shape.width() - parity);
         let writing = self.random.chance(500);
+        let at_once = self.scenario == Scenario::BeyondCrash && self.random.chance(500);
+        let together = at_once && self.random.chance(500);
         for victim in healthy.into_iter().take(count) {
             // Not a failed flush: what that loses on a member nobody can stand in for is lost.
             // Failing writes are not noticed before somebody writes.
-            let kinds: &[u64] = if writing { &[0, 1, 2, 9] } else { &[0, 1, 9] };
+            let kinds: &[u64] = match (writing, at_once) {
+                (false, _) => &[0, 1, 9],
+                // Those that answer nothing are found at one glance, and none of them is kicked.
+                (true, true) if together => &[0, 9],
+                (true, _) => &[0, 1, 2, 9],
+            };
             let kind = *self.random.pick(kinds).unwrap();
             self.fault(&victim.path, kind);
             if writing {
                 self.start_burst(5);
             }
-            self.pause(Duration::from_secs(4)).await;
+            // One after the other, so that the array knows of each; or all in one write.
+            match at_once {
+                false => self.pause(Duration::from_secs(4)).await,
+                true => self.pause(Duration::from_micros(300)).await,
+            }
         }
         self.stats.beyond += 1;
         self.start_burst(8);
@@ -373,11 +385,18 @@ impl World {
         let crash = if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill };
         let most = 1 << self.random.between(1, 8);
         let at = self.random.between(1, most);
+        let Running { process, array } = self.running();
+        let flushed = self.random.chance(300);
+        if flushed {
+            // What is on its way home is made durable first, and whole stripes are not touched.
+            self.wait_quietly().await;
+            self.io.start(&process, &array.volume(), Request::Flush, Duration::ZERO);
+            self.pause(Duration::from_millis(400)).await;
+        }
         self.disks.plan_crash(at, crash);
-        if self.random.chance(500) {
+        if !flushed && self.random.chance(500) {
             self.start_burst(6);
         }
-        let process = self.running().process;
         let until = self.harness.now().after(Duration::from_millis(self.random.between(1, 3000)));
         while !process.is_dead() && self.harness.now() < until {
             self.harness.sleep(Duration::from_micros(500)).await;
@@ -399,6 +418,16 @@ impl World {
         self.io.errors_allowed.set(false);
         self.verify_volume("after a crash while members came back").await?;
         self.rewrite_doubted().await
+    }
+
+    /// Waits until the members are taken back, without requests.
+    async fn wait_quietly(&self) {
+        for _ in 0..60 {
+            if self.report().state != ArrayState::Failed {
+                return;
+            }
+            self.harness.sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn start_again(&mut self) -> Check {

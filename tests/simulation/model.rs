@@ -29,6 +29,9 @@ const NEVER: u64 = u64::MAX;
 /// The number of a change, for its end and for messages.
 pub type ChangeId = u32;
 
+/// No change of ours: what a reader saw.
+const SEEN: ChangeId = 0;
+
 #[derive(Clone)]
 struct Layer {
     id: ChangeId,
@@ -82,9 +85,10 @@ impl Layer {
         self.from < to && from < self.to
     }
 
-    /// Not known to be as it was asked for if the machine goes down now.
+    /// Not known to be as it was asked for if the machine goes down now. One that failed may be
+    /// half done until a flush was answered, which leaves nothing half done.
     fn at_risk(&self, power_cut: bool) -> bool {
-        self.end == NEVER || (power_cut && !self.durable)
+        self.end == NEVER || !self.durable && (power_cut || self.failed)
     }
 
     /// Whether it has these bytes at `at`.
@@ -176,7 +180,8 @@ impl Model {
             if block.layers.is_empty() {
                 continue;
             }
-            block.layers.iter_mut().filter(|l| l.end < tick).for_each(|l| l.durable = true);
+            let covered = |l: &&mut Layer| l.end < tick && !(l.id == SEEN && l.failed);
+            block.layers.iter_mut().filter(covered).for_each(|l| l.durable = true);
             block.prune(horizon);
         }
     }
@@ -191,7 +196,8 @@ impl Model {
                 layer.end = now;
                 layer.definite = false;
             }
-            // Until it is durable, nobody promised what a reader saw of a change that failed.
+            // Nobody promised to keep what failed, even if a reader saw it: a flush is about what
+            // was answered.
             if (power_cut || layer.failed) && !layer.durable {
                 layer.definite = false;
             }
@@ -298,10 +304,9 @@ impl Block {
             }
         }
         for (from, to, data, failed) in settled {
-            // Number 0: no change of ours, what a reader saw.
             let data = Some(data);
             self.layers.push(Layer {
-                id: 0,
+                id: SEEN,
                 start: now,
                 end: now,
                 durable: false,

@@ -276,6 +276,23 @@ fn bit_rot_flips_one_bit_and_says_nothing() {
 }
 
 #[test]
+fn a_disk_lies_only_where_its_plan_says() {
+    with_disk(6, |_, disk, env, backend| async move {
+        let lies_in = std::iter::once(8192..16384).collect();
+        let plan =
+            FaultPlan { bit_rot: 1_000_000, dropped_write: 1_000_000, lies_in, ..FaultPlan::default() };
+        disk.set_plan(plan);
+        for offset in [0, 8192, 12288, 16384] {
+            write(&backend, offset, 7, 4096).await.unwrap();
+        }
+        assert_eq!(disk.written_pages(0..32768), [0, 16384], "what lies between was dropped");
+        assert_eq!(read(&backend, &env, 16384, 4096).await.unwrap(), [7; 4096]);
+        assert_ne!(read(&backend, &env, 8192, 4096).await.unwrap(), [0; 4096]);
+        assert_eq!(disk.counts().lies, 3);
+    });
+}
+
+#[test]
 fn a_hang_by_plan_takes_as_long_as_planned() {
     with_disk(3, |_, disk, env, backend| async move {
         let hang_time = Duration::from_secs(30);
