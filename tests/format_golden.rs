@@ -152,8 +152,8 @@ fn fields_lie_where_the_document_says() {
     assert_eq!(u64_at(200), 64 << 10);
     assert_eq!(u64_at(264), rebuilding().areas.tail_offset);
     assert_eq!(u64_at(272), 17);
-    assert_eq!(bytes[296..304], [0, 1, 3, 0, 9, 0, 0, 0]);
-    assert_eq!(u64_at(304), 1000);
+    assert_eq!(bytes[296..304], [0, 0, 3, 0, 9, 0, 0, 0]);
+    assert_eq!(u64_at(304), 0);
     let lost = 1792 + 2 * 96;
     assert_eq!(bytes[lost + 16..lost + 24], [2, 2, 0, 0, 0, 0, 0, 0]);
     assert_eq!(u64_at(lost + 24), 12);

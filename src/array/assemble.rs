@@ -5,7 +5,7 @@ use super::decide::{Standing, Verdicts, judge};
 use super::ledger::{self, Identity};
 use super::transition::{self as go, Change};
 use super::{AssembleOptions, Candidate, MemberState};
-use crate::env::join_all;
+use crate::env::{deadline, join_all};
 use crate::epoch::{self, EpochMap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, MAX_PREVIOUS, Membership, Role, Superblock};
@@ -29,7 +29,12 @@ pub(super) async fn assemble(
     options: AssembleOptions,
 ) -> Result<Assembled> {
     let read = candidates.iter().map(|c| async {
-        let found = ledger::read(&options.env, &c.backend).await;
+        // One that hangs must not hold up the others.
+        let read = ledger::read(&options.env, &c.backend);
+        let found = deadline(&options.env, options.member_deadline, read).await.unwrap_or_else(|| {
+            let limit = options.member_deadline.as_millis();
+            Err(Error::new(ErrorKind::Timeout, format!("was not read within {limit} ms")))
+        });
         (c.path.clone(), found.map_err(|e| Error::new(e.kind(), e.report())))
     });
     let found: Vec<(String, Result<Superblock>)> = join_all(read).await;

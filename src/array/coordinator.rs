@@ -21,6 +21,9 @@ use futures::lock::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Rounds in which a change is recorded.
+const ROUNDS: u32 = 2;
+
 /// What is known of a member at run time.
 #[derive(Clone, Default)]
 pub(super) struct Known {
@@ -150,21 +153,29 @@ impl Coordinator {
         edit(&mut state.membership);
     }
 
-    async fn record(&self, mut next: Membership, mut raise_event: bool) -> Result<()> {
+    /// Records a change in two rounds, each with its own event: so whoever is one event behind when
+    /// the machine goes down took part until the last change was recorded, and missed nothing that
+    /// came after it; and whoever was away while something was written is two behind at least.
+    async fn record(&self, mut next: Membership, raise_event: bool) -> Result<()> {
         let mut lost_now = Vec::new();
         // Writing a new superblock over one that somebody else overwrote would hide that.
         let mut failed = self.overwritten(&next).await;
+        let mut reached = next.event_count;
+        let mut rounds = if raise_event { ROUNDS } else { 0 };
         loop {
             if failed.is_empty() {
-                if raise_event {
-                    next.event_count = next.event_count.next();
-                }
+                next.event_count = if rounds > 0 { reached.next() } else { reached };
                 failed = self.write_all(&next).await;
             }
             if failed.is_empty() {
-                break;
+                reached = next.event_count;
+                rounds = rounds.saturating_sub(1);
+                if rounds == 0 {
+                    break;
+                }
+                continue;
             }
-            raise_event = true;
+            rounds = ROUNDS;
             let mut after = next.clone();
             for (id, _) in &failed {
                 if !matches!(go::role(&after, *id), None | Some(Role::Faulty(_))) {
@@ -172,6 +183,9 @@ impl Coordinator {
                 }
             }
             if go::lost(&after, &self.identity.shape).len() > self.identity.shape.parity() {
+                // Some have a change that is given up. The next one gets the same event and a
+                // higher write count, and so the better of it.
+                self.state().membership.event_count = reached;
                 return Err(self.suspect(failed));
             }
             next = after;

@@ -19,9 +19,12 @@
 //!   ok                    spare                 any                spare
 //! ```
 //!
-//! One event less is current: a change of membership is answered only once every surviving member
-//! recorded it, so whoever is one behind was there when the last change was cut short. md allows
-//! the same.
+//! One event less is current: a change of membership is acted upon only once every surviving member
+//! recorded it twice, so whoever is one behind was there when the last change was cut short.
+//!
+//! A change that was given up, because too few could record it, may be on some members all the same.
+//! If the array cannot start by it, and a member that it counts on lacks it (which shows that it was
+//! never acted upon), the table before it counts.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Role, Superblock};
@@ -57,7 +60,13 @@ pub(super) struct Verdicts {
 pub(super) fn judge(array: ArrayId, found: &[(String, Result<Superblock>)]) -> Result<Verdicts> {
     let ours = || found.iter().filter_map(|(p, s)| Some((p, s.as_ref().ok().filter(|s| s.array == array)?)));
     let age = |s: &Superblock| (s.membership.event_count, s.write_count);
-    let newest = ours().map(|(_, s)| s).max_by_key(|s| age(s)).ok_or_else(|| nobody(found))?.clone();
+    let newest = ours().map(|(_, s)| s).max_by_key(|s| age(s)).ok_or_else(|| nobody(found))?;
+    let before = || {
+        let older =
+            ours().map(|(_, s)| s).filter(|s| s.membership.event_count < newest.membership.event_count);
+        older.max_by_key(|s| age(s)).filter(|older| given_up(newest, older, ours().map(|(_, s)| s)))
+    };
+    let newest = before().unwrap_or(newest).clone();
     let related = |s: &Superblock| {
         s.membership.lineage == newest.membership.lineage
             || newest.membership.previous.contains(&s.membership.lineage)
@@ -97,6 +106,28 @@ pub(super) fn judge(array: ArrayId, found: &[(String, Result<Superblock>)]) -> R
         })
         .collect();
     Ok(Verdicts { newest, standings })
+}
+
+/// Whether the change from the `older` table to the `newest` was given up, and the older is needed.
+fn given_up<'a>(
+    newest: &Superblock,
+    older: &Superblock,
+    here: impl Iterator<Item = &'a Superblock> + Clone,
+) -> bool {
+    let in_sync = |table: &Superblock| {
+        let is_current =
+            |s: &&Superblock| matches!(standing(table, s), Standing::Current { role: Role::InSync(_), .. });
+        here.clone().filter(is_current).count()
+    };
+    let lacks = |s: &Superblock| {
+        let counted_on = newest.membership.entry(s.member).is_some_and(|e| matches!(e.role, Role::InSync(_)));
+        counted_on && s.membership.event_count == older.membership.event_count
+    };
+    let k = newest.shape.data();
+    older.membership.event_count.next() == newest.membership.event_count
+        && here.clone().any(lacks)
+        && in_sync(newest) < k
+        && in_sync(older) >= k
 }
 
 fn standing(newest: &Superblock, s: &Superblock) -> Standing {

@@ -156,8 +156,8 @@ impl Stripes {
         wanted.parts.iter().map(of_part).collect()
     }
 
-    /// The slow way, chunk by chunk, when something failed on the fast one. What is staged need not
-    /// be readable at home.
+    /// The slow way, chunk by chunk, when something failed on the fast one. What is staged, or still to
+    /// be written to a torn stripe, need not be readable at home.
     async fn read_with_errors(
         self: &Arc<Self>,
         wanted: &Wanted,
@@ -176,16 +176,15 @@ impl Stripes {
             let blocks = || rows.clone().step_by(to_usize(BLOCK_BYTES));
             match all {
                 Ok(bytes) => pieces.extend(bytes),
-                Err(e) if !blocks().any(is_staged) => return Err(e),
                 Err(_) => {
                     for row in blocks() {
+                        let torn = self.torn.block(wanted.stripe, *chunk, row);
                         let rows = row..row + BLOCK_BYTES;
-                        pieces.extend(match is_staged(row) {
-                            true => vec![self.zeroes(BLOCK_BYTES)],
-                            false => {
-                                self.recover(&roster, wanted.stripe, rows, &[*chunk], &[], Care::Locked)
-                                    .await?
-                            }
+                        let care = Care::Locked;
+                        pieces.extend(match torn {
+                            _ if is_staged(row) => vec![self.zeroes(BLOCK_BYTES)],
+                            Some(bytes) => vec![bytes],
+                            None => self.recover(&roster, wanted.stripe, rows, &[*chunk], &[], care).await?,
                         });
                     }
                 }

@@ -31,6 +31,10 @@ impl Stripes {
 
     async fn redo_stripe(self: &Arc<Self>, stripe: StripeIndex, redo: &Redo, hold: &Pinned) -> Result<()> {
         let _guard = self.locks.lock(stripe, Mode::Exclusive).await;
+        // What is logged may be from before a replacement was filled, and tells nothing of its part.
+        for target in self.membership.roster().slots.iter().filter_map(|s| s.target.as_ref()) {
+            target.rebuilt.remove(stripe);
+        }
         if redo.unallocated {
             self.epochs.note(stripe, false, Some(hold));
             return Ok(());

@@ -36,6 +36,15 @@ impl RebuiltMap {
         }
     }
 
+    /// Marks the stripe not filled. Call with its lock held.
+    pub fn remove(&self, stripe: StripeIndex) {
+        if let Some((word, bit)) = self.word(stripe)
+            && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+        {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Number of filled stripes.
     pub fn filled(&self) -> u64 {
         self.count.load(Ordering::Relaxed)

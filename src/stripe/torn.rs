@@ -3,7 +3,7 @@
 //! They are kept and written again before the stripe is used for anything that depends on its
 //! parity. Meanwhile its lost chunks cannot be reconstructed, and everything else can be read.
 
-use super::engine::{Stripes, to_usize};
+use super::engine::{Stripes, part, to_usize};
 use super::lock::Mode;
 use super::roster::Roster;
 use crate::env::join_all;
@@ -48,6 +48,19 @@ impl Torn {
         let mut stripes = self.stripes();
         stripes.insert(stripe.0, load);
         self.count.store(stripes.len(), Ordering::Release);
+    }
+
+    /// What a block of a shard is to be, if the stripe lacks it.
+    pub fn block(&self, stripe: StripeIndex, shard: usize, row: u64) -> Option<Bytes> {
+        if self.is_empty() {
+            return None;
+        }
+        let stripes = self.stripes();
+        stripes.get(&stripe.0)?.shreds.iter().find_map(|(s, from, bytes)| {
+            let at =
+                row.checked_sub(*from).filter(|at| *s == shard && at + BLOCK_BYTES <= bytes.len() as u64)?;
+            Some(part(bytes, at, BLOCK_BYTES))
+        })
     }
 
     /// Whether there is none.
