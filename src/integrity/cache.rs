@@ -35,20 +35,18 @@ impl Integrity {
         Self { offset, limit_pages, tables: RwLock::default() }
     }
 
-    /// The table of a member. One that was opened anew begins with what is on it.
+    /// The table of a member. One that was opened anew after it failed goes on with what is in
+    /// memory: nothing was written without it.
     pub fn table(&self, member: &Arc<Member>) -> Arc<Table> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = tables.get(&member.id()).filter(|t| t.is_of(member)) {
+        if let Some(table) = tables.get(&member.id()) {
+            table.rebind(member);
             return Arc::clone(table);
         }
         drop(tables);
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Table::new(Arc::clone(member), self.offset, self.limit_pages));
-        let table = tables.entry(member.id()).or_insert_with(new);
-        if !table.is_of(member) {
-            *table = new();
-        }
-        Arc::clone(table)
+        Arc::clone(tables.entry(member.id()).or_insert_with(new))
     }
 
     /// Pages that are not home.
@@ -62,9 +60,10 @@ impl Integrity {
     pub async fn write_home(&self, members: &[Arc<Member>]) -> Vec<Unwritten> {
         let tables: Vec<Arc<Table>> = {
             let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-            tables.retain(|_, table| members.iter().any(|m| table.is_of(m)));
+            tables.retain(|id, _| members.iter().any(|m| m.id() == *id));
             tables.values().cloned().collect()
         };
+        members.iter().for_each(|member| drop(self.table(member)));
         join_all(tables.iter().map(|t| t.write_home())).await.into_iter().flatten().collect()
     }
 }

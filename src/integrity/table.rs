@@ -15,6 +15,7 @@ use super::pin::Pinned;
 use crate::error::{ErrorKind, Result};
 use crate::format::{PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, Sector, decode_page, encode_page};
 use crate::member::{Member, Persistence};
+use crate::units::MemberId;
 use bytes::Bytes;
 use futures::channel::oneshot;
 use std::collections::BTreeMap;
@@ -49,7 +50,8 @@ struct Pages {
 
 /// The table of one open member. Blocks are numbered from the start of its data area.
 pub struct Table {
-    member: Arc<Member>,
+    id: MemberId,
+    member: Mutex<Arc<Member>>,
     offset: u64,
     limit: usize,
     pages: Mutex<Pages>,
@@ -58,11 +60,20 @@ pub struct Table {
 impl Table {
     /// The table at `offset` on the member, of which about `limit` pages are kept in memory.
     pub(super) fn new(member: Arc<Member>, offset: u64, limit: usize) -> Self {
-        Self { member, offset, limit: limit.max(1), pages: Mutex::default() }
+        let id = member.id();
+        Self { id, member: Mutex::new(member), offset, limit: limit.max(1), pages: Mutex::default() }
     }
 
-    pub(super) fn is_of(&self, member: &Arc<Member>) -> bool {
-        Arc::ptr_eq(&self.member, member)
+    /// From now on the member is reached by this.
+    pub(super) fn rebind(&self, member: &Arc<Member>) {
+        let mut now = self.member.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&now, member) {
+            *now = Arc::clone(member);
+        }
+    }
+
+    fn member(&self) -> Arc<Member> {
+        Arc::clone(&self.member.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The entries of `count` blocks from `first` on, if they are in memory.
@@ -185,8 +196,9 @@ impl Table {
 
     async fn read(&self, page: u64) -> Result<Box<Entries>> {
         let mut tries = 1;
+        let member = self.member();
         let bytes = loop {
-            match self.member.read(self.offset + page * PAGE_BYTES, 4096).await {
+            match member.read(self.offset + page * PAGE_BYTES, 4096).await {
                 Err(e) if tries == TRIES || e.kind() == ErrorKind::Timeout => return Err(e),
                 Err(_) => tries += 1,
                 Ok(bytes) => break bytes,
@@ -219,7 +231,7 @@ impl Table {
                 break;
             }
         }
-        failed.map(|error| Unwritten { member: Arc::clone(&self.member), error })
+        failed.map(|error| Unwritten { member: self.member(), error })
     }
 
     async fn write(&self, page: u64) -> Result<()> {
@@ -232,7 +244,7 @@ impl Table {
         };
         let (pin, bytes) = begun;
         let offset = self.offset + page * PAGE_BYTES;
-        let done = self.member.write(offset, vec![bytes], Persistence::Cached).await;
+        let done = self.member().write(offset, vec![bytes], Persistence::Cached).await;
         let mut pages = self.pages();
         let Some(Place::Present(found)) = pages.places.get_mut(&page) else { return done };
         match &done {
@@ -248,7 +260,7 @@ impl Table {
     }
 
     fn kind(&self) -> PageKind {
-        PageKind::Checksums(self.member.id())
+        PageKind::Checksums(self.id)
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {

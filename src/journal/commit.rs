@@ -66,7 +66,6 @@ impl Journal {
     /// Writes the shards of a frame; fails if too few members could take theirs.
     pub(super) async fn spread(&self, place: Tail, shards: &[Bytes]) -> Result<()> {
         let bearers = self.bearers.bearers()?;
-        self.state().held_by.insert(place.seq, bearers.iter().map(|(_, m)| m.id()).collect());
         let offset = self.place.offset + RING_START + place.offset;
         let writes = bearers.iter().filter_map(|(slot, member)| Some((member, shards.get(*slot)?.clone())));
         let writes = writes.map(|(member, shard)| async move {
@@ -208,8 +207,6 @@ impl Journal {
             if let Some(tail) = checkpoint {
                 state.ring.free_before(tail);
             }
-            let tail = state.ring.tail().seq;
-            state.held_by = state.held_by.split_off(&tail);
             wake(&mut state);
             let retired = state.ring.retired();
             let due = retired >= state.ring.len() / CHECKPOINT_PART

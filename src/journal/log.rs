@@ -19,7 +19,7 @@ use crate::format::{
 use crate::geometry::Shape;
 use crate::integrity::{Pin, Pinned};
 use crate::member::Member;
-use crate::units::{ArrayId, MemberId};
+use crate::units::ArrayId;
 use futures::channel::oneshot;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -102,8 +102,6 @@ pub(super) struct State {
     pub open: Batch,
     pub commit_scheduled: bool,
     pub flying: BTreeMap<u64, Flying>,
-    /// Which members hold each frame still in the ring.
-    pub held_by: BTreeMap<u64, Vec<MemberId>>,
     /// Who waits until the batch or the ring has room.
     pub waiting: VecDeque<oneshot::Sender<()>>,
     pub last_version: u64,
@@ -152,7 +150,6 @@ impl Journal {
             open: Batch::default(),
             commit_scheduled: false,
             flying: BTreeMap::new(),
-            held_by: BTreeMap::new(),
             waiting: VecDeque::new(),
             last_version,
             home: Vec::new(),
@@ -287,11 +284,16 @@ impl Journal {
         state.open.payload.is_empty() && state.ring.tail() == state.ring.head()
     }
 
-    /// Whether every frame still needed is held by this member too.
-    pub fn is_borne_by(&self, member: MemberId) -> bool {
+    /// Number of the next frame.
+    pub fn next_frame(&self) -> u64 {
         let state = self.state();
-        let tail = state.ring.tail().seq;
-        state.held_by.range(tail..).all(|(_, held)| held.contains(&member))
+        // A batch that is being filled becomes it.
+        state.ring.head().seq + u64::from(!state.open.payload.is_empty())
+    }
+
+    /// Number of the oldest frame that is needed; the next one's if none is.
+    pub fn oldest_frame(&self) -> u64 {
+        self.state().ring.tail().seq
     }
 
     /// Writes a checkpoint that reaches every bearer there is now, durably.

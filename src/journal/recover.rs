@@ -135,7 +135,6 @@ impl Journal {
     async fn mend(&self, frame: &Found) -> Result<()> {
         let bearers = self.bearers.bearers()?;
         if bearers.iter().all(|(_, m)| frame.held_by.contains(&m.id())) {
-            self.state().held_by.insert(frame.place.seq, bearers.iter().map(|(_, m)| m.id()).collect());
             return Ok(());
         }
         let shards = self.shards(frame.place, frame.nonce, &frame.payload)?;

@@ -113,12 +113,14 @@ impl Stripes {
         Ok(())
     }
 
-    /// Brings things home until every frame of the journal that is still needed is held by this
-    /// member too, and gives it what tables it lacks, so that it counts as one of those in sync.
+    /// Brings things home until nothing is needed of what the journal holds now, which may be from
+    /// before this member was filled, and gives it what tables it lacks: so that it counts as one of
+    /// those in sync.
     pub async fn settle_onto(self: &Arc<Self>, member: &Arc<Member>) -> Result<()> {
-        while !self.journal.is_borne_by(member.id()) {
-            self.write_tables().await?;
+        let now = self.journal.next_frame();
+        while self.journal.oldest_frame() < now {
             self.advance().await?;
+            self.write_tables().await?;
             self.env.sleep(Duration::from_millis(1)).await;
         }
         self.write_tables().await?;

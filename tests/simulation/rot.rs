@@ -25,11 +25,6 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Evil members lie about writes to the checksum area and the epoch map too. An entry of such a
-/// table that was never updated is whole, in its place and old; only what other members hold can
-/// tell. Without this, tables rot, and lies are told of data and journal.
-const TABLE_WRITES_LIE: bool = true;
-
 const SECTOR: u64 = 512;
 const PAGE: u64 = 4096;
 
@@ -81,18 +76,21 @@ impl World {
     pub fn arm(&mut self) {
         let Ok(areas) = self.areas() else { return };
         let journal = areas.journal_offset..areas.journal_offset + areas.journal_len;
-        let mut lies_in = vec![areas.data_offset..areas.tail_offset, journal];
-        if TABLE_WRITES_LIE {
-            lies_in.push(areas.checksum_offset..areas.checksum_offset + areas.checksum_len);
-            lies_in.push(areas.epoch_offset..areas.epoch_offset + areas.epoch_len);
-        }
-        for disk in self.evil.iter().filter_map(|path| self.disks.get(path)) {
+        let checksums = areas.checksum_offset..areas.checksum_offset + areas.checksum_len;
+        let epochs = areas.epoch_offset..areas.epoch_offset + areas.epoch_len;
+        for (path, disk) in self.evil.iter().filter_map(|path| Some((path, self.disks.get(path)?))) {
+            // Some lie about what they store, some about its checksums: who drops a block and the page
+            // with its checksum as well tells the same old story twice, and is believed.
+            let lies_in = match path.bytes().last().is_some_and(|digit| digit % 2 == 0) {
+                true => vec![areas.data_offset..areas.tail_offset, journal.clone()],
+                false => vec![checksums.clone(), epochs.clone(), journal.clone()],
+            };
             disk.set_plan(FaultPlan {
                 torn_write: 15_000,
                 dropped_write: 15_000,
                 misdirected_write: 15_000,
                 bit_rot: 5_000,
-                lies_in: lies_in.clone(),
+                lies_in,
                 ..FaultPlan::default()
             });
         }
