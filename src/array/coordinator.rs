@@ -157,6 +157,12 @@ impl Coordinator {
     /// the machine goes down took part until the last change was recorded, and missed nothing that
     /// came after it; and whoever was away while something was written is two behind at least.
     async fn record(&self, mut next: Membership, raise_event: bool) -> Result<()> {
+        if self.state().known.values().any(|k| k.suspect.is_some()) {
+            // Those that cannot record it would seem to be stale afterwards.
+            return Err(
+                Error::new(ErrorKind::Failed, "not while the array has failed").array(&self.identity.name)
+            );
+        }
         let mut lost_now = Vec::new();
         // Writing a new superblock over one that somebody else overwrote would hide that.
         let mut failed = self.overwritten(&next).await;
@@ -371,6 +377,10 @@ impl Coordinator {
     pub async fn lose_locked(&self, proof: &Changing<'_>, id: MemberId, why: String) -> Verdict {
         match go::role(&self.membership(), id) {
             None | Some(Role::Faulty(_)) => return Verdict::Kicked,
+            // Nothing can be recorded then; it is looked at again when the array resumes.
+            Some(Role::Rebuilding(_) | Role::Spare) if self.refuse_if_failed().is_err() => {
+                return Verdict::Kept;
+            }
             Some(Role::Rebuilding(_) | Role::Spare) => {
                 return self.lose_all(proof, vec![(id, why)]).await;
             }

@@ -5,8 +5,8 @@
 //! journal may hold blocks that went home after the stripe was complete ("logged"). Row by row:
 //!
 //! ```text
-//!   every data block known                      they stay as they are, parity is computed
 //!   k shards new or logged                      the row becomes what it was to be
+//!   every data block known                      they stay as they are, parity is computed
 //!   k shards old                                the row becomes what it was, with logged blocks over it
 //!   otherwise                                   what is known stays; the rest is lost, and says so
 //! ```
@@ -54,10 +54,6 @@ enum Way {
 
 /// A row's way, for `k` data shards (pure).
 fn choose(k: usize, row: &[Known]) -> Way {
-    let known = |s: &Known| s.logged || s.new || s.old && s.there;
-    if row.iter().take(k).all(known) {
-        return Way::AsItIs;
-    }
     // Where blocks were changed afterwards, parity that was not does not belong to them.
     let changed = row.iter().any(|s| s.logged);
     let of = |fits: &dyn Fn(usize, &Known) -> bool| -> Vec<usize> {
@@ -66,6 +62,10 @@ fn choose(k: usize, row: &[Known]) -> Way {
     let new = of(&|i, s| s.logged || s.new && (i < k || !changed));
     if new.len() == k {
         return Way::Forward(new);
+    }
+    let known = |s: &Known| s.logged || s.new || s.old && s.there;
+    if row.iter().take(k).all(known) {
+        return Way::AsItIs;
     }
     let old = of(&|_, s| s.old);
     if old.len() == k { Way::Back(old) } else { Way::Partly }
@@ -340,9 +340,11 @@ mod tests {
     #[test]
     fn every_row_of_the_table() {
         // 2+2: two data shards, two of parity.
-        for data in [[NEW, NEW], [OLD, NEW], [LOGGED, OLD], [OLD, OLD]] {
+        for data in [[OLD, NEW], [LOGGED, OLD], [OLD, OLD]] {
             assert_eq!(choose(2, &[data[0], data[1], GONE, GONE]), Way::AsItIs, "{data:?}");
         }
+        assert_eq!(choose(2, &[NEW, NEW, NEW, OLD]), Way::Forward(vec![0, 1]));
+        assert_eq!(choose(2, &[OLD, NEW, NEW, OLD]), Way::Forward(vec![1, 2]), "a device dropped a write");
         assert_eq!(choose(2, &[NEW, GONE, NEW, OLD]), Way::Forward(vec![0, 2]));
         assert_eq!(choose(2, &[GONE, GONE, NEW, NEW]), Way::Forward(vec![2, 3]));
         assert_eq!(choose(2, &[GONE, LOGGED, LOGGED, NEW]), Way::Forward(vec![1, 2]));
@@ -365,8 +367,8 @@ mod tests {
             let count = |wanted: Known| row.iter().filter(|s| **s == wanted).count();
             let all_data = row[..2].iter().all(|s| *s != GONE);
             let expected = match choose(2, &row) {
-                Way::AsItIs => all_data,
-                Way::Forward(_) => !all_data && count(NEW) >= 2,
+                Way::Forward(_) => count(NEW) >= 2,
+                Way::AsItIs => all_data && count(NEW) < 2,
                 Way::Back(_) => !all_data && count(NEW) < 2 && count(OLD) >= 2,
                 Way::Partly => !all_data && count(NEW) < 2 && count(OLD) < 2,
             };

@@ -76,21 +76,16 @@ impl World {
     pub fn arm(&mut self) {
         let Ok(areas) = self.areas() else { return };
         let journal = areas.journal_offset..areas.journal_offset + areas.journal_len;
-        let checksums = areas.checksum_offset..areas.checksum_offset + areas.checksum_len;
-        let epochs = areas.epoch_offset..areas.epoch_offset + areas.epoch_len;
-        for (path, disk) in self.evil.iter().filter_map(|path| Some((path, self.disks.get(path)?))) {
-            // Some lie about what they store, some about its checksums: who drops a block and the page
-            // with its checksum as well tells the same old story twice, and is believed.
-            let lies_in = match path.bytes().last().is_some_and(|digit| digit % 2 == 0) {
-                true => vec![areas.data_offset..areas.tail_offset, journal.clone()],
-                false => vec![checksums.clone(), epochs.clone(), journal.clone()],
-            };
+        // Not about writes to the tables: a page that was never updated is whole, in its place and old,
+        // and nothing but the other members could tell (docs/format.md says so). Tables do rot.
+        let lies_in = vec![areas.data_offset..areas.tail_offset, journal];
+        for disk in self.evil.iter().filter_map(|path| self.disks.get(path)) {
             disk.set_plan(FaultPlan {
                 torn_write: 15_000,
                 dropped_write: 15_000,
                 misdirected_write: 15_000,
                 bit_rot: 5_000,
-                lies_in,
+                lies_in: lies_in.clone(),
                 ..FaultPlan::default()
             });
         }
