@@ -22,7 +22,7 @@ use crate::member::Member;
 use crate::units::ArrayId;
 use futures::channel::oneshot;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Most bytes of records in a frame.
 pub const MAX_BATCH_BYTES: usize = 1 << 20;
@@ -56,7 +56,8 @@ pub struct Ticket {
 
 /// Keeps frames in the ring until it is dropped; the next sync then releases them.
 pub struct Hold {
-    journal: Arc<Journal>,
+    /// Not to keep the journal itself: what a crash leaves in the tables would never be freed.
+    journal: Weak<Journal>,
     seqs: Vec<u64>,
 }
 
@@ -68,7 +69,9 @@ impl Pin for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.journal.home(self.seqs.drain(..));
+        if let Some(journal) = self.journal.upgrade() {
+            journal.home(self.seqs.drain(..));
+        }
     }
 }
 
@@ -235,7 +238,7 @@ impl Journal {
 
     /// Keeps frames found by a replay, in ascending order. Take it once.
     pub fn hold_all(self: &Arc<Self>, seqs: Vec<u64>) -> Pinned {
-        Arc::new(Hold { journal: Arc::clone(self), seqs })
+        Arc::new(Hold { journal: Arc::downgrade(self), seqs })
     }
 
     /// The highest version given out.

@@ -89,6 +89,7 @@ impl Bench {
             member_deadline: Duration::from_secs(1),
             probe_interval: Duration::from_millis(500),
             staging_bytes: 256 << 10,
+            checksum_cache_bytes: 256 << 10,
             max_rebuild_rate: None,
             force: false,
         };

@@ -101,6 +101,8 @@ impl World {
         if doubted.is_empty() {
             return Ok(());
         }
+        // Where rows are torn nothing stands in for what a liar drops.
+        self.disarm();
         for offset in doubted {
             let request = Request::Write { offset, len: 4096, durable: false, aligned: true };
             self.io.start(&process, &array.volume(), request, Duration::ZERO);
@@ -109,7 +111,9 @@ impl World {
                 return Err(format!("the unreadable block at {offset} cannot be written"));
             }
         }
-        self.verify_volume("after what could not be read was written").await
+        self.verify_volume("after what could not be read was written").await?;
+        self.arm();
+        Ok(())
     }
 
     /// The disk in sync of every slot, with the layout its own superblock states.
