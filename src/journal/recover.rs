@@ -73,7 +73,8 @@ pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Rec
     }
     let mut walk = Walk::new(&spec, members, ring_len)?;
     let mut next = newest.tail;
-    let mut replay = Replay::new(spec.shape.stripe_bytes() / BLOCK_BYTES);
+    let blocks = (spec.shape.stripe_bytes() / BLOCK_BYTES, spec.shape.chunk_bytes() / BLOCK_BYTES);
+    let mut replay = Replay::new(blocks.0, blocks.1);
     let mut found = Vec::new();
     while let Some(frame) = walk.next(next).await {
         for record in records(frame.payload.clone())? {

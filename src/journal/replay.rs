@@ -45,8 +45,8 @@ pub struct Changes {
     pub data: BTreeMap<u64, Piecemeal>,
     /// Parity, by shard and block within the chunk.
     pub parity: BTreeMap<(u8, u32), Bytes>,
-    /// Blocks of data that were brought home without parity: that of their rows is not known.
-    pub bare: BTreeSet<u64>,
+    /// Rows, by block within the chunk, of which data was brought home without parity: it is not known.
+    pub bare: BTreeSet<u32>,
 }
 
 /// What a stripe was before the changes that the log knows.
@@ -102,14 +102,17 @@ pub(super) struct Replay {
     /// Every version still in the log, by (block, version).
     versions: HashMap<(u64, u64), Bytes>,
     so_far: Replayed,
-    /// Blocks of a stripe.
+    /// Blocks of data in a stripe.
     stripe_blocks: u64,
+    /// Blocks of a chunk.
+    chunk_blocks: u64,
 }
 
 impl Replay {
-    /// A replay for stripes of so many blocks of data.
-    pub fn new(stripe_blocks: u64) -> Self {
-        Self { stripe_blocks: stripe_blocks.max(1), ..Self::default() }
+    /// A replay for stripes, and chunks, of so many blocks of data.
+    pub fn new(stripe_blocks: u64, chunk_blocks: u64) -> Self {
+        let (stripe_blocks, chunk_blocks) = (stripe_blocks.max(1), chunk_blocks.max(1));
+        Self { stripe_blocks, chunk_blocks, ..Self::default() }
     }
 
     /// Takes the next record, of frame `seq`.
@@ -149,15 +152,17 @@ impl Replay {
         for Piece { block, version, crc } in parity.pieces {
             let bytes = self.versions.get(&(block, version)).cloned();
             redo.changes.data.insert(block, Piecemeal { sum: crc, bytes });
-            match parity.bare {
-                true => redo.changes.bare.insert(block),
-                false => redo.changes.bare.remove(&block),
-            };
+            if parity.bare {
+                let row = u32::try_from(block % self.stripe_blocks % self.chunk_blocks).unwrap_or(u32::MAX);
+                redo.changes.bare.insert(row);
+                redo.changes.parity.retain(|(_, r), _| *r != row);
+            }
             if self.so_far.staged.get(&block).is_some_and(|s| s.version == version) {
                 self.so_far.staged.remove(&block);
             }
         }
         for ParityRow { shard, row_block, bytes } in parity.rows {
+            redo.changes.bare.remove(&row_block);
             redo.changes.parity.insert((shard, row_block), bytes);
         }
     }
@@ -229,9 +234,9 @@ mod tests {
         Record::Zero { first_stripe, count, up_to_version }
     }
 
-    /// Stripes of 8 blocks: blocks 8 to 15 are those of stripe 1.
+    /// Stripes of 8 blocks, 2 to a chunk: blocks 8 to 15 are those of stripe 1.
     fn replay(records: Vec<Record>) -> Replayed {
-        let mut replay = Replay::new(8);
+        let mut replay = Replay::new(8, 2);
         for (seq, record) in (1..).zip(records) {
             replay.take(seq, record);
         }
@@ -279,6 +284,21 @@ mod tests {
         // Parity of a version from before the tail: checksum and parity alone.
         let r = replay(vec![parity(1, &[(8, 1)], 0xB0)]);
         assert_eq!((home(&r, 8), row(&r, 1)), ((None, 101), Some(0xB0)));
+    }
+
+    #[test]
+    fn parity_of_a_row_is_not_known_from_a_bare_record_to_the_next_with_parity() {
+        let bare = |block, version| {
+            let pieces = vec![Piece { block, version, crc: 9 }];
+            Record::Parity(ParityRecord { stripe: 1, fresh: false, bare: true, pieces, rows: Vec::new() })
+        };
+        let rows = |r: &Replayed| r.redo[&1].changes.bare.iter().copied().collect::<Vec<_>>();
+        let begun = vec![data(1, 8, 1), parity(1, &[(8, 1)], 2), data(2, 10, 3), bare(10, 2)];
+        let r = replay(begun.clone());
+        assert_eq!((rows(&r), row(&r, 1)), (vec![0], None));
+        let more = vec![data(3, 9, 4), bare(9, 3), data(4, 12, 5), parity(1, &[(12, 4)], 6)];
+        let r = replay(begun.into_iter().chain(more).collect());
+        assert_eq!((rows(&r), row(&r, 1)), (vec![1], Some(6)));
     }
 
     #[test]

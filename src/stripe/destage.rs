@@ -230,23 +230,31 @@ impl Stripes {
         new: &[Bytes],
     ) -> Result<Option<Shreds>> {
         let mut bad = Vec::new();
+        let mut failed = None;
         loop {
             let roster = self.writable_roster()?;
             let plan = self.plan(&roster, stripe, segment, &bad);
             if plan == Plan::Impossible {
-                return Ok(None);
+                // What cannot be read now may be read later; what is damaged never can.
+                return failed.map_or(Ok(None), Err);
             }
             let want = |s: &usize| Want { stripe, shard: *s, rows: segment.rows.clone() };
             let wants: Vec<Want> = plan.reads().iter().map(want).collect();
             let got = self.gather(&roster, &wants, Care::Locked).await;
-            let failed = wants.iter().zip(&got).filter(|(_, g)| g.is_err()).map(|(w, _)| w.shard);
             let before = bad.len();
-            bad.extend(failed);
+            let mut old: Vec<(usize, Bytes)> = Vec::with_capacity(wants.len());
+            for (want, got) in wants.iter().zip(got) {
+                match got {
+                    Ok(bytes) => old.push((want.shard, bytes)),
+                    Err(e) => {
+                        bad.push(want.shard);
+                        failed = failed.or(Some(e).filter(|e| e.kind() != ErrorKind::Corrupt));
+                    }
+                }
+            }
             if bad.len() > before {
                 continue;
             }
-            let old: Vec<(usize, Bytes)> =
-                wants.iter().map(|w| w.shard).zip(got.into_iter().flatten()).collect();
             let live = self.live_parity(&roster, stripe);
             let parity = self.new_parity(&plan, segment, new, &old, &live)?;
             let shred = |(shard, bytes)| (shard, segment.rows.start, bytes);

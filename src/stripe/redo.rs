@@ -54,10 +54,7 @@ impl Stripes {
 
     /// Rows of which parity is not known.
     pub(super) fn bare_rows(&self, changes: &Changes) -> Vec<u64> {
-        let mut rows: Vec<u64> = changes.bare.iter().map(|block| self.place_of(*block).1).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        rows
+        changes.bare.iter().map(|row| u64::from(*row) * BLOCK_BYTES).collect()
     }
 
     fn shreds(&self, changes: &Changes) -> Shreds {
