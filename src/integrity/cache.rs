@@ -7,6 +7,7 @@ use crate::format::PAGE_BYTES;
 use crate::member::Member;
 use crate::units::MemberId;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What is kept in memory of a table at least, in pages.
@@ -47,6 +48,23 @@ impl Integrity {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Table::new(Arc::clone(member), self.offset, self.limit_pages));
         Arc::clone(tables.entry(member.id()).or_insert_with(new))
+    }
+
+    /// Members and their blocks of which a table turned out to have lost some, each told once. Only the
+    /// other members know what belongs there.
+    pub fn take_gaps(&self) -> Vec<(MemberId, Range<u64>)> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let of_table = |(id, table): (&MemberId, &Arc<Table>)| {
+            let id = *id;
+            table.take_gaps().into_iter().map(move |blocks| (id, blocks))
+        };
+        tables.iter().flat_map(of_table).collect()
+    }
+
+    /// Whether there are any.
+    pub fn has_gaps(&self) -> bool {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.values().any(|t| t.has_gaps())
     }
 
     /// Pages that are not home.

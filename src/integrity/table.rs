@@ -46,6 +46,8 @@ struct Pages {
     places: BTreeMap<u64, Place>,
     uses: u64,
     not_home: usize,
+    /// Pages that came back with blocks not known.
+    gaps: Vec<u64>,
 }
 
 /// The table of one open member. Blocks are numbered from the start of its data area.
@@ -112,6 +114,17 @@ impl Table {
         Ok(())
     }
 
+    /// The blocks, page by page, of which some were not known when they were read since the last
+    /// time somebody asked.
+    pub(super) fn take_gaps(&self) -> Vec<Range<u64>> {
+        let gaps = std::mem::take(&mut self.pages().gaps);
+        gaps.into_iter().map(|page| page * PAGE_ENTRIES as u64..(page + 1) * PAGE_ENTRIES as u64).collect()
+    }
+
+    pub(super) fn has_gaps(&self) -> bool {
+        !self.pages().gaps.is_empty()
+    }
+
     /// Pages that are not home.
     pub(super) fn not_home(&self) -> usize {
         self.pages().not_home
@@ -166,10 +179,13 @@ impl Table {
             return Ok(());
         }
         let loading = Loading { table: self, page };
-        let entries = match self.read(page).await {
+        let (entries, whole) = match self.read(page).await {
             Err(e) if e.kind() == ErrorKind::Timeout || !anew => return Err(e),
-            other => other.unwrap_or_else(|_| Box::new([UNKNOWN; PAGE_ENTRIES])),
+            other => other.unwrap_or_else(|_| (Box::new([UNKNOWN; PAGE_ENTRIES]), false)),
         };
+        if !whole {
+            self.pages().gaps.push(page);
+        }
         self.insert(page, entries);
         drop(loading);
         Ok(())
@@ -194,7 +210,8 @@ impl Table {
         }
     }
 
-    async fn read(&self, page: u64) -> Result<Box<Entries>> {
+    /// A page as its member has it, and whether all of it is.
+    async fn read(&self, page: u64) -> Result<(Box<Entries>, bool)> {
         let mut tries = 1;
         let member = self.member();
         let bytes = loop {
@@ -205,13 +222,15 @@ impl Table {
             }
         };
         let mut entries = Box::new([UNKNOWN; PAGE_ENTRIES]);
+        let mut whole = true;
         let sectors = decode_page(self.kind(), page, &bytes)?;
         for (target, sector) in entries.chunks_exact_mut(SECTOR_ENTRIES).zip(sectors) {
-            if let Sector::Good { entries, .. } = sector {
-                target.copy_from_slice(&entries);
+            match sector {
+                Sector::Good { entries, .. } => target.copy_from_slice(&entries),
+                Sector::Blank | Sector::Bad => whole = false,
             }
         }
-        Ok(entries)
+        Ok((entries, whole))
     }
 
     /// Writes every changed page home; says what could not be.

@@ -67,6 +67,7 @@ impl Stripes {
         self.staging.is_empty()
             && !self.journal.wants_sync()
             && self.tables_are_home()
+            && !self.integrity.has_gaps()
             && self.torn.is_empty()
     }
 
@@ -78,13 +79,17 @@ impl Stripes {
     }
 
     fn is_pressed(&self) -> bool {
-        self.staging.is_pressed() || self.journal.is_pressed() || self.tables_are_pressed()
+        self.staging.is_pressed()
+            || self.journal.is_pressed()
+            || self.tables_are_pressed()
+            || self.integrity.has_gaps()
     }
 
     /// One step: what stripes lack is completed, a batch of stripes comes home, or what is home is
     /// made durable.
     async fn advance(self: &Arc<Self>) -> Result<()> {
         self.mend_all().await?;
+        self.fill_gaps().await;
         if self.tables_are_pressed() {
             self.write_tables().await?;
         }

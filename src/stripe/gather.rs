@@ -138,6 +138,9 @@ impl Stripes {
                 futures::join!(table.entries(first, count), run.member.read(run.offset, to_usize(run.len)))
             }
         };
+        if self.integrity.has_gaps() {
+            self.kick();
+        }
         let (entries, mut buffer) = (entries?, buffer?);
         let bad = judge(run.slot, first, &entries, &mut buffer);
         Ok(Read { bytes: buffer.freeze(), bad })

@@ -132,32 +132,35 @@ impl Stripes {
             .at(stripe.0 * self.shape.stripe_bytes())
     }
 
-    /// Writes back in place what a member that lives could not read, or what was `damaged`.
-    pub(super) async fn repair(self: &Arc<Self>, member: &Arc<Member>, want: &Want, damaged: bool) {
+    /// Writes back in place what a member that lives could not read, or what was `damaged`. Whether it
+    /// is as it should be afterwards, or the member's no more.
+    pub(super) async fn repair(self: &Arc<Self>, member: &Arc<Member>, want: &Want, damaged: bool) -> bool {
         let _guard = self.locks.lock(want.stripe, Mode::Exclusive).await;
-        let Ok(roster) = self.writable_roster() else { return };
+        let Ok(roster) = self.writable_roster() else { return false };
         let slot = self.shape.slot_of(want.stripe, want.shard).index();
         let holds = |s: &super::SlotView| s.writable(want.stripe).any(|m| Arc::ptr_eq(m, member));
         if !roster.slots.get(slot).is_some_and(holds) {
-            return;
+            return true;
         }
         if damaged {
             // Somebody else may have been here already.
             let again = self.gather(&roster, std::slice::from_ref(want), Care::Quiet).await;
             if again.iter().all(Result::is_ok) {
-                return;
+                return true;
             }
         }
         // Quietly: what else is bad has been, or will be, found by whoever needs it.
         let (shard, rows) = ([want.shard], want.rows.clone());
         let recovered = self.recover(&roster, want.stripe, rows, &shard, &shard, Care::Quiet).await;
-        let Ok(pieces) = recovered else { return };
+        let Ok(pieces) = recovered else { return false };
         let offset = self.offset_on(member, want.stripe, want.rows.start);
         let sums = pieces.iter().flat_map(|b| self.sums(want.stripe, want.shard, want.rows.start, b));
         let store = Store { member: Arc::clone(member), offset, sums: sums.collect(), pieces };
-        if self.store(vec![store], None).await.is_ok() {
+        let done = self.store(vec![store], None).await.is_ok();
+        if done {
             self.kick();
             self.membership.repaired(member.id(), offset, want.rows.end - want.rows.start);
         }
+        done
     }
 }

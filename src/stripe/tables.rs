@@ -4,11 +4,12 @@
 //! journal needs the space, when nothing else is to be done, and before something is recorded that
 //! rests on them. Then everything changed so far is on the members: that ends an epoch.
 
-use super::engine::Stripes;
+use super::engine::{Stripes, to_usize};
+use super::gather::Want;
 use crate::env::{Moment, join_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::member::{Member, Persistence};
-use crate::units::Epoch;
+use crate::units::{BLOCK_BYTES, Epoch, StripeIndex};
 use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::lock::Mutex as AsyncMutex;
@@ -73,6 +74,33 @@ impl Stripes {
         }
         *raised = Some(now);
         Some(self.epochs.raise())
+    }
+
+    /// Restores what a page of a checksum table lost, stripe by stripe, so that its blocks count again
+    /// before somebody relies on them.
+    pub(super) async fn fill_gaps(self: &Arc<Self>) {
+        for (id, blocks) in self.integrity.take_gaps() {
+            let per_chunk = self.shape.chunk_bytes() / BLOCK_BYTES;
+            for stripe in (blocks.start / per_chunk..blocks.end.div_ceil(per_chunk)).map(StripeIndex) {
+                if !self.epochs.is_allocated(stripe) {
+                    continue;
+                }
+                let roster = self.membership.roster();
+                let held = self.shape.slots().zip(&roster.slots).find_map(|(slot, view)| {
+                    Some((slot, Arc::clone(view.writable(stripe).find(|m| m.id() == id)?)))
+                });
+                let Some((slot, member)) = held else { continue };
+                let shard = self.shape.shard_of(stripe, slot);
+                let chunk = self.shape.chunk_bytes();
+                if !self.repair(&member, &Want { stripe, shard, rows: 0..chunk }, true).await {
+                    // A row that cannot be restored must not cost the others.
+                    for row in (0..chunk).step_by(to_usize(BLOCK_BYTES)) {
+                        let rows = row..row + BLOCK_BYTES;
+                        self.repair(&member, &Want { stripe, shard, rows }, true).await;
+                    }
+                }
+            }
+        }
     }
 
     async fn write_pages(&self) -> Result<()> {
