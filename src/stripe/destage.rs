@@ -111,14 +111,17 @@ impl Stripes {
         let is_bare = |block: u64| bare.iter().any(|s| s.rows.contains(&self.place_of(block).1));
         let fresh = !self.epochs.is_allocated(stripe);
         // First what can have parity.
-        let (lone, protected): (Vec<_>, Vec<_>) = staged.into_iter().partition(|(b, _)| is_bare(*b));
-        Ok(Some(match protected.is_empty() {
-            false => Parcel { stripe, staged: protected, parity, fresh, bare: Vec::new() },
-            true => {
-                let bare = bare.into_iter().map(|s| s.rows.start).collect();
-                Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare }
-            }
-        }))
+        let (mut lone, protected): (Vec<_>, Vec<_>) = staged.into_iter().partition(|(b, _)| is_bare(*b));
+        if !protected.is_empty() {
+            return Ok(Some(Parcel { stripe, staged: protected, parity, fresh, bare: Vec::new() }));
+        }
+        // Without parity a block of a lost member has no home: it stays staged.
+        let held = self.held(&*self.membership.roster(), stripe);
+        lone.retain(|(block, _)| held[self.place_of(*block).0]);
+        let bare = lone.iter().map(|(block, _)| self.place_of(*block).1).collect::<BTreeSet<u64>>();
+        let bare = bare.into_iter().collect();
+        let parcel = Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare };
+        Ok(Some(parcel).filter(|p| !p.staged.is_empty()))
     }
 
     /// The new parity of segments, and those of which too much is lost to make it.
