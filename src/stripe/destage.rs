@@ -120,8 +120,11 @@ impl Stripes {
         lone.retain(|(block, _)| held[self.place_of(*block).0]);
         let bare = lone.iter().map(|(block, _)| self.place_of(*block).1).collect::<BTreeSet<u64>>();
         let bare = bare.into_iter().collect();
-        let parcel = Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare };
-        Ok(Some(parcel).filter(|p| !p.staged.is_empty()))
+        if lone.is_empty() {
+            let what = "too much of the row is lost to bring a block of a lost member home";
+            return Err(Error::new(ErrorKind::Io, what).at(stripe.0 * self.shape.stripe_bytes()));
+        }
+        Ok(Some(Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare }))
     }
 
     /// The new parity of segments, and those of which too much is lost to make it.
