@@ -15,9 +15,9 @@
 //! If too few members can take the home writes, what they lack is kept in memory (`torn`) and
 //! written before the stripe is used again; after a crash the journal has it.
 //!
-//! If so much of a row is damaged that its parity cannot be made, the blocks come home without:
-//! nothing can help the row's lost blocks until they are written again, and the others must not wait
-//! for that.
+//! If so much of a row is damaged that its parity cannot be made, its blocks stay staged, where the
+//! journal protects them, until the lost ones are written again. Only when there is no more room for
+//! that do they come home without parity.
 
 use super::engine::{Store, Stripes, part};
 use super::gather::{Care, Want};
@@ -52,6 +52,14 @@ struct Parcel {
     bare: Vec<u64>,
 }
 
+/// What there is to bring home of a stripe.
+enum Packed {
+    Nothing,
+    Parcel(Parcel),
+    /// Only blocks in rows of which too much is lost.
+    Stuck,
+}
+
 impl Stripes {
     /// Brings what is staged of these stripes (ascending) home. What cannot come home stays staged.
     pub async fn destage(self: &Arc<Self>, stripes: &[StripeIndex]) -> Result<()> {
@@ -59,27 +67,42 @@ impl Stripes {
         for stripe in stripes {
             guards.push(self.locks.lock(*stripe, Mode::Exclusive).await);
         }
-        let done = self.destage_locked(stripes).await;
-        for stripe in stripes.iter().filter(|s| !self.staging.of_stripe(**s).is_empty()) {
-            self.staging.put_back(*stripe);
+        let bare = self.is_full();
+        let done = self.destage_locked(stripes, bare).await;
+        let stuck = done.as_ref().map_or(&[][..], |stuck| stuck);
+        for stripe in stripes.iter().filter(|s| self.staging.has_any(**s)) {
+            match stuck.contains(stripe) {
+                true => self.staging.park(*stripe),
+                false => self.staging.put_back(*stripe),
+            }
         }
-        done
+        match stuck.first().filter(|_| bare) {
+            Some(stripe) => Err(Error::new(ErrorKind::Io, "too much of a row is lost to bring a block home")
+                .at(stripe.0 * self.shape.stripe_bytes())),
+            None => done.map(drop),
+        }
     }
 
-    /// As [`Self::destage`], with the stripes' exclusive locks held.
-    pub(super) async fn destage_locked(self: &Arc<Self>, stripes: &[StripeIndex]) -> Result<()> {
+    /// As [`Self::destage`], with the stripes' exclusive locks held. Answers the stripes of which
+    /// nothing can come home; `bare` says whether blocks may go without parity.
+    pub(super) async fn destage_locked(
+        self: &Arc<Self>,
+        stripes: &[StripeIndex],
+        bare: bool,
+    ) -> Result<Vec<StripeIndex>> {
         let mut outcome = Ok(());
-        let parcels = stripes.iter().map(|stripe| self.pack(*stripe));
-        let mut packed = Vec::new();
-        for parcel in join_all(parcels).await {
+        let parcels = stripes.iter().map(|stripe| self.pack(*stripe, bare));
+        let (mut packed, mut stuck) = (Vec::new(), Vec::new());
+        for (stripe, parcel) in stripes.iter().zip(join_all(parcels).await) {
             match parcel {
-                Ok(Some(parcel)) => packed.push(parcel),
-                Ok(None) => {}
+                Ok(Packed::Parcel(parcel)) => packed.push(parcel),
+                Ok(Packed::Stuck) => stuck.push(*stripe),
+                Ok(Packed::Nothing) => {}
                 Err(e) => outcome = Err(e),
             }
         }
         if packed.is_empty() {
-            return outcome;
+            return outcome.map(|()| stuck);
         }
         let mut tickets = Vec::with_capacity(packed.len());
         let mut pins = Vec::with_capacity(packed.len());
@@ -92,15 +115,15 @@ impl Stripes {
         // On an error nothing at home was touched: what was logged is needed by nobody.
         self.flush().await?;
         let home = packed.into_iter().zip(pins).map(|(parcel, pin)| self.deliver(parcel, pin));
-        join_all(home).await.into_iter().collect::<Result<()>>().and(outcome)
+        join_all(home).await.into_iter().collect::<Result<()>>().and(outcome).map(|()| stuck)
     }
 
-    /// Computes the new parity of a stripe's staged blocks; `None` if there are none.
-    async fn pack(self: &Arc<Self>, stripe: StripeIndex) -> Result<Option<Parcel>> {
+    /// Computes the new parity of a stripe's staged blocks.
+    async fn pack(self: &Arc<Self>, stripe: StripeIndex, may_be_bare: bool) -> Result<Packed> {
         self.mend(stripe).await?;
         let staged = self.a_load(self.staging.of_stripe(stripe));
         if staged.is_empty() {
-            return Ok(None);
+            return Ok(Packed::Nothing);
         }
         let places = staged.iter().map(|(block, _)| self.place_of(*block));
         let (mut parity, bare) = self.parity_for(stripe, segments(places), &staged).await?;
@@ -113,18 +136,17 @@ impl Stripes {
         // First what can have parity.
         let (mut lone, protected): (Vec<_>, Vec<_>) = staged.into_iter().partition(|(b, _)| is_bare(*b));
         if !protected.is_empty() {
-            return Ok(Some(Parcel { stripe, staged: protected, parity, fresh, bare: Vec::new() }));
+            return Ok(Packed::Parcel(Parcel { stripe, staged: protected, parity, fresh, bare: Vec::new() }));
         }
-        // Without parity a block of a lost member has no home: it stays staged.
+        // Without parity a block of a lost member has no home.
         let held = self.held(&*self.membership.roster(), stripe);
         lone.retain(|(block, _)| held[self.place_of(*block).0]);
         let bare = lone.iter().map(|(block, _)| self.place_of(*block).1).collect::<BTreeSet<u64>>();
         let bare = bare.into_iter().collect();
-        if lone.is_empty() {
-            let what = "too much of the row is lost to bring a block of a lost member home";
-            return Err(Error::new(ErrorKind::Io, what).at(stripe.0 * self.shape.stripe_bytes()));
+        if lone.is_empty() || !may_be_bare {
+            return Ok(Packed::Stuck);
         }
-        Ok(Some(Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare }))
+        Ok(Packed::Parcel(Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare }))
     }
 
     /// The new parity of segments, and those of which too much is lost to make it.

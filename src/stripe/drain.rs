@@ -64,7 +64,7 @@ impl Stripes {
     }
 
     fn has_nothing_to_do(&self) -> bool {
-        self.staging.is_empty()
+        (self.staging.is_empty() || !self.is_full() && self.staging.is_parked())
             && !self.journal.wants_sync()
             && self.tables_are_home()
             && !self.integrity.has_gaps()
@@ -79,10 +79,12 @@ impl Stripes {
     }
 
     fn is_pressed(&self) -> bool {
-        self.staging.is_pressed()
-            || self.journal.is_pressed()
-            || self.tables_are_pressed()
-            || self.integrity.has_gaps()
+        self.is_full() || self.tables_are_pressed() || self.integrity.has_gaps()
+    }
+
+    /// Whether the staging memory or the journal fills.
+    pub(super) fn is_full(&self) -> bool {
+        self.staging.is_pressed() || self.journal.is_pressed()
     }
 
     /// One step: what stripes lack is completed, a batch of stripes comes home, or what is home is
@@ -92,6 +94,9 @@ impl Stripes {
         self.fill_gaps().await;
         if self.tables_are_pressed() {
             self.write_tables().await?;
+        }
+        if self.is_full() {
+            self.staging.unpark();
         }
         let stripes = self.staging.next_stripes(self.journal.parity_budget(), |n| self.parity_cost(n));
         match stripes.is_empty() {
@@ -103,7 +108,7 @@ impl Stripes {
 
     /// Whether everything answered is home, durably, and the journal empty.
     pub fn is_settled(&self) -> bool {
-        self.has_nothing_to_do() && self.journal.is_idle()
+        self.staging.is_empty() && self.has_nothing_to_do() && self.journal.is_idle()
     }
 
     /// Brings everything home. Ends when nothing is staged at some moment; fails if something

@@ -14,7 +14,7 @@ use super::lock::Mode;
 use super::roster::Roster;
 use super::torn::Load;
 use crate::env::join_all;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::integrity::Pinned;
 use crate::member::Member;
 use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
@@ -96,7 +96,11 @@ impl Stripes {
                 self.mend(*stripe).await?;
             }
             if !staged.is_empty() {
-                self.destage_locked(&staged).await?;
+                let stuck = self.destage_locked(&staged, true).await?;
+                if let Some(stripe) = stuck.first() {
+                    let what = "too much of a row is lost to bring a block home that was written before";
+                    return Err(Error::new(ErrorKind::Io, what).at(stripe.0 * self.shape.stripe_bytes()));
+                }
             }
             if self.settling.any(all.iter().copied()) {
                 self.flush().await?;

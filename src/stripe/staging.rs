@@ -8,7 +8,7 @@ use crate::journal::StagedBlock;
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
 use futures::channel::oneshot;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,8 @@ struct State {
     blocks: BTreeMap<u64, StagedBlock>,
     queue: VecDeque<u64>,
     queued: HashSet<u64>,
+    /// Stripes that cannot come home until something of them is written.
+    parked: BTreeSet<u64>,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -82,6 +84,7 @@ impl Staging {
         if old.is_none() {
             self.count.fetch_add(1, Ordering::AcqRel);
         }
+        state.parked.remove(&stripe);
         if state.queued.insert(stripe) {
             state.queue.push_back(stripe);
         }
@@ -140,6 +143,30 @@ impl Staging {
         }
         stripes.sort_unstable();
         stripes.into_iter().map(StripeIndex).collect()
+    }
+
+    /// Keeps a stripe aside that cannot come home until something of it is written.
+    pub fn park(&self, stripe: StripeIndex) {
+        let mut state = self.state();
+        if !state.queued.contains(&stripe.0) {
+            state.parked.insert(stripe.0);
+        }
+    }
+
+    /// Tries again what was kept aside.
+    pub fn unpark(&self) {
+        let mut state = self.state();
+        for stripe in std::mem::take(&mut state.parked) {
+            if state.queued.insert(stripe) {
+                state.queue.push_back(stripe);
+            }
+        }
+    }
+
+    /// Whether everything staged is kept aside.
+    pub fn is_parked(&self) -> bool {
+        let state = self.state();
+        state.blocks.keys().all(|block| state.parked.contains(&(block / self.stripe_blocks)))
     }
 
     /// Puts a stripe that could not be brought home back in front.
