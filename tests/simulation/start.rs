@@ -113,7 +113,7 @@ impl World {
             observer: Arc::new(Tracer { env: process.clone(), gone_faulty }),
             member_deadline: Duration::from_secs(1),
             probe_interval: Duration::from_millis(500),
-            staging_bytes: 256 << 10,
+            staging_bytes: 1 << 20,
             checksum_cache_bytes: 256 << 10,
             max_rebuild_rate: self.random.chance(200).then_some(4 << 20),
             force: false,
