@@ -111,8 +111,8 @@ impl Stripes {
         step - step % BLOCK_BYTES
     }
 
-    /// Verifies what is allocated of `count` stripes from `first` on. Ends early if more members fail than parity can replace: nothing can be judged
-    /// then.
+    /// Verifies what is allocated of `count` stripes from `first` on. Ends early if more members
+    /// fail than parity can replace: nothing can be judged then.
     pub async fn scrub_run(
         self: &Arc<Self>,
         first: StripeIndex,
