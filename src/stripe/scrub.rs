@@ -12,10 +12,11 @@
 //!                                row of blocks is judged; then written anew and read back
 //! ```
 //!
-//! A row is judged by what of it can be read and matches its checksums. With all data at hand, parity
-//! is wrong if it is not that of the data. With data missing, k shards restore the rest; if there are
-//! more of them and they do not agree, the parity is wrong without which the others (at least one more
-//! than k) agree; if there is no such one, nobody can tell, and what is missing is not restored.
+//! A row is judged by what of it can be read and matches its checksums; k shards restore the rest. If
+//! there are more and they do not agree, a device dropped writes of a block and of its checksum, and
+//! both are old. The shard without which the others (at least one more than k) agree is the wrong one:
+//! there is never a second such. If there is none, parity is wrong if all data is at hand; otherwise
+//! nobody can tell, and what is missing is not restored.
 //!
 //! Destaging changes homes under exclusive locks only, so that a shared one is enough to compare.
 //! Blocks that are staged are not home yet, and nothing that a scrub looks at.
@@ -317,17 +318,20 @@ impl Stripes {
             return Ok(Belief::Doubt(Vec::new()));
         }
         let wrong = self.odd(good)?;
-        let all_data = good[k - 1].0 < k;
-        if wrong.is_empty() || all_data {
+        if wrong.is_empty() {
             return Ok(Belief::Clear { from: good[..k].to_vec(), wrong });
         }
-        for (suspect, _) in good.iter().filter(|(shard, _)| *shard >= k) {
+        for (suspect, _) in good {
             let others: Vec<(usize, Bytes)> = good.iter().filter(|(s, _)| s != suspect).cloned().collect();
             if others.len() > k && self.odd(&others)?.is_empty() {
                 return Ok(Belief::Clear { from: others[..k].to_vec(), wrong: vec![*suspect] });
             }
         }
-        Ok(Belief::Doubt(wrong))
+        let all_data = good[k - 1].0 < k;
+        Ok(match all_data {
+            true => Belief::Clear { from: good[..k].to_vec(), wrong },
+            false => Belief::Doubt(wrong),
+        })
     }
 
     /// The shards (ascending, at least k) that are not what the first k of them give.
