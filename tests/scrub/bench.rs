@@ -240,7 +240,7 @@ impl Bench {
         let disk = self.disk(slot);
         let copies = Superblock::slot_offsets(DISK);
         let found = copies.map(|offset| Superblock::parse(&disk.peek(offset, SUPERBLOCK_BYTES)));
-        pick_newest(found).unwrap().member
+        pick_newest(found.into_iter()).unwrap().member
     }
 
     /// A data shard of the stripe that another slot holds.
