@@ -81,6 +81,28 @@ fn blocks_whose_checksums_rotted_are_not_known_and_restored_from_the_others() {
 }
 
 #[test]
+fn checksums_that_rot_on_a_member_while_they_are_in_memory_are_written_again() {
+    Bench::run(16, 4, 2, |mut bench| async move {
+        bench.wait("everything is home", |r| r.clean).await;
+        let (slot, blocks) = bench.rot_checksums(StripeIndex(40), 1);
+        let checked = bench.scrub(CHECK).await;
+        assert_eq!((checked.summary.found.checksum, checked.summary.found.found()), (blocks, blocks));
+        assert!(checked.findings.iter().all(|f| f.slot == slot && !f.repaired));
+        assert_eq!(
+            checked.summary.verified_bytes,
+            bench.stripes() * 6 * CHUNK,
+            "they are known all the same"
+        );
+        let repaired = bench.scrub(REPAIR).await;
+        assert_eq!((repaired.summary.found.repaired, repaired.summary.is_well()), (blocks, true));
+        assert!(bench.scrub(CHECK).await.findings.is_empty());
+        bench.stop().await;
+        bench.start().await;
+        assert!(bench.scrub(CHECK).await.findings.is_empty());
+    });
+}
+
+#[test]
 fn stripes_that_were_given_back_are_not_verified() {
     Bench::run(13, 4, 2, |bench| async move {
         bench.discard(StripeIndex(10), 90).await;

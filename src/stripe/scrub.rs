@@ -26,9 +26,10 @@ use super::gather::{Care, Want};
 use super::lock::Mode;
 use super::roster::{Roster, Verdict};
 use super::torn::{Load, Shreds};
+use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Damage, Finding, VolumeRange};
-use crate::units::{BLOCK_BYTES, StripeIndex};
+use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -135,6 +136,8 @@ impl Stripes {
     ) -> Result<()> {
         let stripes = (first.0..first.0 + count).map(StripeIndex);
         let stripes: Vec<StripeIndex> = stripes.filter(|s| self.epochs.is_allocated(*s)).collect();
+        let slots = self.shape.slots().map(|slot| self.examine_table(slot, first, count, mode));
+        outcome.findings.extend(join_all(slots).await.into_iter().flatten());
         let chunk = self.shape.chunk_bytes();
         let step = self.scrub_step().min(chunk);
         for start in (0..chunk).step_by(to_usize(step)) {
@@ -144,6 +147,43 @@ impl Stripes {
             }
         }
         Ok(())
+    }
+
+    /// Whether a member still has the checksums that are in memory: they are not read otherwise, and
+    /// would be missed after a restart. They are known, so that they need only be written again.
+    async fn examine_table(
+        self: &Arc<Self>,
+        slot: Slot,
+        first: StripeIndex,
+        count: u64,
+        mode: ScrubMode,
+    ) -> Vec<Finding> {
+        let roster = self.membership.roster();
+        let Some(member) = roster.slots.get(slot.index()).and_then(|s| s.primary.as_ref()) else {
+            return Vec::new();
+        };
+        let (table, per_chunk) = (self.integrity.table(member), self.shape.chunk_bytes() / BLOCK_BYTES);
+        let (block, blocks) = (self.block_on(first, 0), to_usize(count * per_chunk));
+        let mut rotten = table.differing(block, blocks).await;
+        rotten.retain(|block| self.epochs.is_allocated(StripeIndex(block / per_chunk)));
+        if rotten.is_empty() {
+            return Vec::new();
+        }
+        member.mismatched(rotten.len() as u64);
+        let mut left = rotten.clone();
+        if mode == ScrubMode::Repair {
+            table.rewrite(block, blocks);
+            if self.write_tables().await.is_ok() {
+                left = table.differing(block, blocks).await;
+            }
+        }
+        let finding = |block: u64| {
+            let (stripe, row) = (StripeIndex(block / per_chunk), block % per_chunk * BLOCK_BYTES);
+            let shard = self.shape.shard_of(stripe, slot);
+            let repaired = left.binary_search(&block).is_err();
+            Finding { repaired, ..self.finding(&roster, stripe, shard, row, Damage::ChecksumMismatch) }
+        };
+        rotten.into_iter().map(finding).collect()
     }
 
     /// Reads rows of stripes; answers the stripes that are not without fault.

@@ -208,9 +208,8 @@ impl Bench {
     }
 
     /// Flips a bit of the sector of checksums that covers the first block of a shard; answers the slot
-    /// and how many blocks the sector covers. Only while the array is stopped, as above.
+    /// and how many blocks the sector covers.
     pub fn rot_checksums(&self, stripe: StripeIndex, shard: usize) -> (Slot, u64) {
-        assert!(self.array.is_none(), "the array is not stopped");
         let place = self.place(stripe, shard, 0);
         let (index, entry) = page_of(self.block(&place));
         let sector = entry / SECTOR_ENTRIES;
