@@ -103,11 +103,6 @@ impl Drop for Tank {
     }
 }
 
-/// Parity that lies is found by its checksum, or where that is missing by its data.
-fn is_wrong(finding: &Value) -> bool {
-    finding["what"] == "parity-mismatch" || finding["what"] == "checksum-mismatch"
-}
-
 #[test]
 fn corrupt_parity_in_a_file_is_named_to_the_block_repaired_and_gone() {
     let tank = Tank::filled();
@@ -122,12 +117,13 @@ fn corrupt_parity_in_a_file_is_named_to_the_block_repaired_and_gone() {
     assert_eq!((finding["slot"].as_u64(), finding["offset_bytes"].as_u64()), (Some(4), Some(at)));
     assert_eq!(finding["path"], tank.0.path("d4").as_str());
     assert_eq!((finding["stripe"].as_u64(), finding["shard"].as_u64()), (Some(0), Some(4)));
-    assert!(is_wrong(finding) && finding["repaired"] == false && finding["volume"].is_null());
+    assert!(finding["what"] == "checksum-mismatch" && finding["repaired"] == false);
+    assert!(finding["volume"].is_null(), "it is parity");
     assert_eq!((check["unrepairable_bytes"].as_u64(), check["cancelled"].as_bool()), (Some(0), Some(false)));
     tank.does("status tank").says(&["found 1 damaged block in", "palisade scrub tank --repair --wait"]);
 
     let path = tank.0.path("d4");
-    let line = format!("{path} (slot 4): the block at byte {at} ");
+    let line = format!("{path} (slot 4): the block at byte {at} does not match its checksum");
     tank.does("scrub tank --repair --wait").says(&["scrub of tank: repaired 1 block; ", &line, "; repaired"]);
     tank.does("status tank").says(&["scrub: repaired 1 block in"]);
     let clean = tank.does("scrub tank --check --wait --json").json();

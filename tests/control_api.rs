@@ -278,7 +278,12 @@ fn a_server_that_stopped_refuses_and_leaves_no_thread_waiting() {
     let idle = UnixStream::connect(&bench.socket).unwrap();
     let client = bench.client();
     bench.server.take().unwrap().stop();
-    assert_eq!(client.report().unwrap_err().kind(), ErrorKind::NotFound);
+    // Between its fork and its exec a child of another test may have the socket still open.
+    let gone = || client.report().unwrap_err().kind() == ErrorKind::NotFound;
+    assert!((0..100).any(|_| gone() || {
+        std::thread::sleep(Duration::from_millis(20));
+        false
+    }));
     // Closed in order if it was accepted, reset if it still waited to be.
     assert!(matches!((&idle).read(&mut [0; 16]), Ok(0) | Err(_)));
 }

@@ -7,6 +7,7 @@ mod bench;
 
 use bench::{BLOCK, Bench, CHUNK};
 use palisade::array::{Applied, RebuildControl, ScrubStart};
+use palisade::format::Sector;
 use palisade::member::sim::{Trouble, WriteFate};
 use palisade::observe::{Damage, VolumeRange};
 use palisade::stripe::ScrubMode;
@@ -17,31 +18,40 @@ const CHECK: ScrubMode = ScrubMode::Check;
 const REPAIR: ScrubMode = ScrubMode::Repair;
 
 #[test]
-fn an_unreadable_block_and_wrong_parity_are_named_to_the_block_and_repaired() {
-    Bench::run(1, 4, 2, |bench| async move {
-        // Rows of their own: data chunk 1 of stripe 5, and the second parity of stripe 9.
-        let data = bench.spoil(StripeIndex(5), 1, BLOCK);
-        let parity = bench.scribble(StripeIndex(9), 5, 3 * BLOCK);
+fn every_kind_of_damage_is_named_to_the_block_and_repaired() {
+    Bench::run(1, 4, 2, |mut bench| async move {
+        // In rows of their own.
+        bench.stop().await;
+        let wrong = bench.forge(StripeIndex(9), 5, 3 * BLOCK);
+        bench.start().await;
+        let damaged = [
+            (bench.spoil(StripeIndex(5), 1, BLOCK), Damage::Unreadable),
+            (bench.scribble(StripeIndex(5), 2, 2 * BLOCK), Damage::ChecksumMismatch),
+            (bench.scribble(StripeIndex(7), 4, 0), Damage::ChecksumMismatch),
+            (wrong, Damage::ParityMismatch),
+        ];
         let checked = bench.scrub(CHECK).await;
-        assert_eq!(checked.summary.found.found(), 2);
-        assert!(checked.findings.iter().all(|f| !f.repaired));
-        assert!(checked.unrepairable.is_empty(), "it can be restored");
-        let [first, second] = &checked.findings[..] else { panic!("{checked:?}") };
-        assert_eq!((first.what, second.what), (Damage::Unreadable, Damage::ParityMismatch));
-        assert_eq!((first.slot, &first.path, first.offset_bytes), (data.slot, &data.path, data.offset_bytes));
-        assert_eq!(
-            (second.slot, &second.path, second.offset_bytes),
-            (parity.slot, &parity.path, parity.offset_bytes)
-        );
-        let at = 5 * 4 * CHUNK + CHUNK + BLOCK;
-        assert_eq!(first.volume, Some(VolumeRange { offset_bytes: at, len_bytes: BLOCK }));
-        assert_eq!((first.stripe, first.shard, second.volume), (StripeIndex(5), 1, None));
-        assert!(bench.disk(data.slot).is_spoiled(), "a check changes nothing");
+        let found = &checked.summary.found;
+        assert_eq!((found.unreadable, found.checksum, found.parity, found.repaired), (1, 2, 1, 0));
+        assert!(checked.unrepairable.is_empty(), "all of it can be restored");
+        for ((place, what), finding) in damaged.iter().zip(&checked.findings) {
+            assert_eq!((finding.what, finding.repaired), (*what, false));
+            let expected = (place.slot, &place.path, place.offset_bytes);
+            assert_eq!((finding.slot, &finding.path, finding.offset_bytes), expected);
+        }
+        let places: Vec<_> = checked.findings.iter().map(|f| (f.stripe.0, f.shard)).collect();
+        assert_eq!(places, [(5, 1), (5, 2), (7, 4), (9, 5)]);
+        let at = |shard, row| {
+            Some(VolumeRange { offset_bytes: 5 * 4 * CHUNK + shard * CHUNK + row, len_bytes: BLOCK })
+        };
+        let volume: Vec<_> = checked.findings.iter().map(|f| f.volume).collect();
+        assert_eq!(volume, [at(1, BLOCK), at(2, 2 * BLOCK), None, None]);
+        assert!(bench.disk(damaged[0].0.slot).is_spoiled(), "a check changes nothing");
 
         let repaired = bench.scrub(REPAIR).await;
-        assert_eq!((repaired.summary.found.found(), repaired.summary.found.repaired), (2, 2));
+        assert_eq!((repaired.summary.found.found(), repaired.summary.found.repaired), (4, 4));
         assert!(repaired.findings.iter().all(|f| f.repaired) && repaired.summary.is_well());
-        assert!(!bench.disk(data.slot).is_spoiled());
+        assert!(!bench.disk(damaged[0].0.slot).is_spoiled());
         let clean = bench.scrub(CHECK).await;
         assert!(clean.findings.is_empty() && clean.summary.is_well(), "{clean:?}");
         assert_eq!(clean.summary.verified_bytes, bench.stripes() * 6 * CHUNK);
@@ -50,11 +60,67 @@ fn an_unreadable_block_and_wrong_parity_are_named_to_the_block_and_repaired() {
 }
 
 #[test]
-fn what_a_member_rotted_away_in_one_row_of_many_shards_is_told_from_the_rest() {
-    // With three parities, wrong parity is known even in a row that also lacks a block.
-    Bench::run(2, 3, 3, |bench| async move {
+fn blocks_whose_checksums_rotted_are_not_known_and_restored_from_the_others() {
+    Bench::run(12, 4, 2, |mut bench| async move {
+        bench.stop().await;
+        let (slot, blocks) = bench.rot_checksums(StripeIndex(40), 1);
+        bench.start().await;
+        let checked = bench.scrub(CHECK).await;
+        let found = &checked.summary.found;
+        assert_eq!((found.checksum, found.found()), (blocks, blocks), "{found:?}");
+        assert!(checked.findings.iter().all(|f| f.slot == slot) && checked.unrepairable.is_empty());
+        let repaired = bench.scrub(REPAIR).await;
+        assert_eq!((repaired.summary.found.repaired, repaired.summary.is_well()), (blocks, true));
+        bench.stop().await;
+        let sectors = bench.checksums(StripeIndex(40), 1);
+        assert!(sectors.iter().all(|s| matches!(s, Sector::Good { .. })), "the sector is written anew");
+        bench.start().await;
+        assert!(bench.scrub(CHECK).await.findings.is_empty());
+        bench.holds_everything().await;
+    });
+}
+
+#[test]
+fn checksums_that_rot_on_a_member_while_they_are_in_memory_are_written_again() {
+    Bench::run(16, 4, 2, |mut bench| async move {
+        bench.wait("everything is home", |r| r.clean).await;
+        let (slot, blocks) = bench.rot_checksums(StripeIndex(40), 1);
+        let checked = bench.scrub(CHECK).await;
+        assert_eq!((checked.summary.found.checksum, checked.summary.found.found()), (blocks, blocks));
+        assert!(checked.findings.iter().all(|f| f.slot == slot && !f.repaired));
+        assert_eq!(
+            checked.summary.verified_bytes,
+            bench.stripes() * 6 * CHUNK,
+            "they are known all the same"
+        );
+        let repaired = bench.scrub(REPAIR).await;
+        assert_eq!((repaired.summary.found.repaired, repaired.summary.is_well()), (blocks, true));
+        assert!(bench.scrub(CHECK).await.findings.is_empty());
+        bench.stop().await;
+        bench.start().await;
+        assert!(bench.scrub(CHECK).await.findings.is_empty());
+    });
+}
+
+#[test]
+fn stripes_that_were_given_back_are_not_verified() {
+    Bench::run(13, 4, 2, |bench| async move {
+        bench.discard(StripeIndex(10), 90).await;
+        bench.scribble(StripeIndex(20), 0, 0);
+        let checked = bench.scrub(CHECK).await;
+        assert!(checked.findings.is_empty(), "{checked:?}");
+        assert_eq!(checked.summary.verified_bytes, (bench.stripes() - 90) * 6 * CHUNK);
+    });
+}
+
+#[test]
+fn wrong_parity_in_a_row_that_also_lacks_a_block_is_told_from_the_rest() {
+    // With three parities.
+    Bench::run(2, 3, 3, |mut bench| async move {
+        bench.stop().await;
+        let parity = bench.forge(StripeIndex(2), 4, 0);
+        bench.start().await;
         bench.spoil(StripeIndex(2), 0, 0);
-        let parity = bench.scribble(StripeIndex(2), 4, 0);
         let repaired = bench.scrub(REPAIR).await;
         assert_eq!(repaired.summary.found.repaired, 2, "{repaired:?}");
         assert!(repaired.findings.iter().any(|f| f.slot == parity.slot && f.what == Damage::ParityMismatch));
@@ -64,10 +130,38 @@ fn what_a_member_rotted_away_in_one_row_of_many_shards_is_told_from_the_rest() {
 }
 
 #[test]
-fn a_row_whose_shards_contradict_each_other_is_not_repaired_by_guessing() {
-    Bench::run(3, 4, 2, |bench| async move {
-        let data = bench.spoil(StripeIndex(2), 0, 0);
+fn rotten_parity_does_not_keep_an_unreadable_block_of_its_row_from_being_restored() {
+    Bench::run(14, 4, 2, |bench| async move {
+        bench.spoil(StripeIndex(2), 0, 0);
         bench.scribble(StripeIndex(2), 4, 0);
+        let scrub = bench.scrub(REPAIR).await;
+        assert_eq!((scrub.summary.found.found(), scrub.summary.found.repaired), (2, 2), "{scrub:?}");
+        bench.holds_everything().await;
+    });
+}
+
+#[test]
+fn a_data_block_that_is_old_together_with_its_checksum_is_told_by_its_parity() {
+    Bench::run(15, 4, 2, |mut bench| async move {
+        bench.stop().await;
+        let old = bench.forge(StripeIndex(2), 1, BLOCK);
+        bench.start().await;
+        let scrub = bench.scrub(REPAIR).await;
+        let [found] = &scrub.findings[..] else { panic!("{scrub:?}") };
+        assert_eq!((found.what, found.slot, found.repaired), (Damage::ParityMismatch, old.slot, true));
+        assert_eq!(found.volume.map(|v| v.offset_bytes), Some(2 * 4 * CHUNK + CHUNK + BLOCK));
+        assert!(bench.scrub(CHECK).await.findings.is_empty());
+        bench.holds_everything().await;
+    });
+}
+
+#[test]
+fn a_row_whose_shards_contradict_each_other_is_not_repaired_by_guessing() {
+    Bench::run(3, 4, 2, |mut bench| async move {
+        bench.stop().await;
+        bench.forge(StripeIndex(2), 4, 0);
+        bench.start().await;
+        let data = bench.spoil(StripeIndex(2), 0, 0);
         let scrub = bench.scrub(REPAIR).await;
         assert_eq!((scrub.summary.found.found(), scrub.summary.found.repaired), (2, 0), "{scrub:?}");
         let at = VolumeRange { offset_bytes: 2 * 4 * CHUNK, len_bytes: BLOCK };

@@ -1,5 +1,5 @@
-//! Is anything being written? The answer is on the members, so that the next start knows whether
-//! parity may be behind data.
+//! Is anything being written? The answer is on the members, for people: what a crash interrupted is
+//! in the journal.
 //!
 //! ```text
 //!             first write: record "not clean"

@@ -52,8 +52,6 @@ pub struct AssembleOptions {
     pub staging_bytes: u64,
     /// About so much of the members' checksum tables is held in memory, in bytes.
     pub checksum_cache_bytes: u64,
-    /// Start although data may be lost: unclean and degraded at once, and without a journal.
-    pub force: bool,
 }
 
 /// How an admin names a member: slot number, UUID or path.

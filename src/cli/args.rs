@@ -123,8 +123,6 @@ EXAMPLES:
   palisade start tank                 in the background; returns when the volume is served
   palisade start --all                every configured array, for boot scripts
   palisade start tank --foreground    for systemd (Type=notify)
-  palisade start tank --force         although it was not stopped in order and lacks a member:
-                                      what was being written at that moment may be lost
   palisade start tank --exclude /srv/d3.img /srv/d4.img
                                       without these, when members took part in two histories
 
@@ -144,9 +142,6 @@ pub struct StartArgs {
     /// given.
     #[arg(long, value_name = "WAY")]
     pub io: Option<String>,
-    /// Start although data may be lost: not stopped in order, and with members missing.
-    #[arg(long)]
-    pub force: bool,
     /// Leave a member out as if it were missing: one side of an array that was split.
     #[arg(long, value_name = "PATH", num_args = 1.., action = ArgAction::Append, conflicts_with = "all")]
     pub exclude: Vec<String>,

@@ -69,8 +69,6 @@ pub struct Start {
     pub foreground: bool,
     /// Overrides the configured way of I/O.
     pub io: Option<IoMode>,
-    /// Start although data may be lost.
-    pub force: bool,
     /// Absolute paths of members to leave out.
     pub exclude: Vec<String>,
 }
@@ -180,7 +178,6 @@ pub fn resolve(command: args::Command) -> Result<Action> {
                 which: which(a.name)?,
                 foreground: a.foreground,
                 io: a.io.map(|io| io.parse()).transpose()?,
-                force: a.force,
                 exclude: a.exclude.iter().map(|path| absolute(path)).collect::<Result<_>>()?,
             },
             format(a.output),
@@ -399,6 +396,7 @@ mod tests {
             ("palisade create tank a b --data 1 --parity 1 --chunk 64Q", "--chunk"),
             ("palisade create ../x a b --data 1 --parity 1", "cannot name an array"),
             ("palisade start tank --io fast", "'fast'"),
+            ("palisade start tank --force", "unexpected argument"),
             ("palisade start", "required"),
             ("palisade start tank --all", "cannot be used with"),
             ("palisade start --all --foreground", "cannot be used with"),

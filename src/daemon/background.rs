@@ -69,9 +69,6 @@ fn command(program: &Path, name: &str, places: &Places, options: &RunOptions) ->
     if let Some(io) = options.io {
         command.args(["--io", &io.to_string()]);
     }
-    if options.force {
-        command.arg("--force");
-    }
     for path in &options.exclude {
         command.args(["--exclude", path]);
     }

@@ -111,7 +111,7 @@ fn scrub_words(event: &Event) -> String {
             let what = match what {
                 Damage::Unreadable => "cannot be read",
                 Damage::ChecksumMismatch => "does not match its checksum",
-                Damage::ParityMismatch => "is parity that does not match its data",
+                Damage::ParityMismatch => "does not match the rest of its row",
             };
             let outcome = if *repaired { "repaired" } else { "not repaired" };
             format!(

@@ -42,8 +42,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct RunOptions {
     /// Overrides the configured way of I/O.
     pub io: Option<IoMode>,
-    /// Start although data may be lost.
-    pub force: bool,
     /// Paths of members to leave out as if they were missing: one side of a split.
     pub exclude: Vec<String>,
 }
@@ -201,7 +199,6 @@ fn assemble(
         staging_bytes: config.staging_bytes,
         checksum_cache_bytes: config.checksum_cache_bytes,
         max_rebuild_rate: Some(config.max_rebuild_rate).filter(|rate| *rate > 0),
-        force: run.force,
     };
     let (paths, mut left_out) = leave_out(config, &run.exclude)?;
     let id = config.uuid;

@@ -79,7 +79,7 @@ pub struct Entry {
     pub rebuilt: Vec<StripeRange>,
     /// The event at which it was lost; 0 if never.
     pub lost_at: EventCount,
-    /// The epoch that began when it was lost, at most the array's; 0 if never.
+    /// It lacks no change of earlier epochs, at most the array's epoch; 0 if never lost.
     pub lost_epoch: Epoch,
 }
 
@@ -94,8 +94,8 @@ pub struct Membership {
     pub previous: Vec<Lineage>,
     /// The array was stopped in order; nothing is under way.
     pub clean: bool,
-    /// The present epoch, at most [`Epoch::MAX`]: stripes written now get it. The first is 1; 0 if the array
-    /// has no epoch map.
+    /// Of epochs before this one every change is home on every member that counts. From 1 to
+    /// [`Epoch::MAX`].
     pub epoch: Epoch,
     /// Everyone who belongs to the array, at most [`MAX_ENTRIES`].
     pub entries: Vec<Entry>,

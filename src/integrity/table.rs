@@ -125,6 +125,44 @@ impl Table {
         !self.pages().gaps.is_empty()
     }
 
+    /// Those of `count` blocks from `first` on of which the member, asked again, says something else than
+    /// what is in memory. Pages that are not home, or change meanwhile, are left out.
+    pub async fn differing(&self, first: u64, count: usize) -> Vec<u64> {
+        let mut found = Vec::new();
+        for (page, range) in pieces(first, count) {
+            let Some(known) = self.at_rest(page) else { continue };
+            let stored = match self.read(page).await {
+                Err(e) if e.kind() == ErrorKind::Timeout => continue,
+                read => read.map_or_else(|_| Box::new([UNKNOWN; PAGE_ENTRIES]), |(entries, _)| entries),
+            };
+            if self.at_rest(page).as_ref() == Some(&known) {
+                let blocks = (page * PAGE_ENTRIES as u64..).zip(known.iter().zip(&stored[..]));
+                let these = blocks.skip(range.start).take(range.len());
+                found.extend(these.filter(|(_, (known, stored))| known != stored).map(|(block, _)| block));
+            }
+        }
+        found
+    }
+
+    /// Has the pages of `count` blocks from `first` on written home although nothing changed.
+    pub fn rewrite(&self, first: u64, count: usize) {
+        let mut pages = self.pages();
+        for (page, _) in pieces(first, count) {
+            let Some(Place::Present(found)) = pages.places.get_mut(&page) else { continue };
+            let was_home = found.home.is_same();
+            found.home.change(None);
+            pages.not_home += usize::from(was_home);
+        }
+    }
+
+    /// A page that is in memory and home.
+    fn at_rest(&self, page: u64) -> Option<Box<Entries>> {
+        match self.pages().places.get(&page) {
+            Some(Place::Present(found)) if found.home.is_same() => Some(found.entries.clone()),
+            _ => None,
+        }
+    }
+
     /// Pages that are not home.
     pub(super) fn not_home(&self) -> usize {
         self.pages().not_home

@@ -11,7 +11,8 @@ pub enum Damage {
     Unreadable,
     /// It does not match its checksum.
     ChecksumMismatch,
-    /// It is parity, and not that of the data it belongs to.
+    /// It matches its checksum, but not the rest of its row: parity that is not that of its data, or
+    /// data that all parity contradicts.
     ParityMismatch,
 }
 

@@ -12,10 +12,11 @@
 //!                                row of blocks is judged; then written anew and read back
 //! ```
 //!
-//! A row is judged by what of it can be read and matches its checksums. With all data at hand, parity
-//! is wrong if it is not that of the data. With data missing, k shards restore the rest; if there are
-//! more of them and they do not agree, the parity is wrong without which the others (at least one more
-//! than k) agree; if there is no such one, nobody can tell, and what is missing is not restored.
+//! A row is judged by what of it can be read and matches its checksums; k shards restore the rest. If
+//! there are more and they do not agree, a device dropped writes of a block and of its checksum, and
+//! both are old. The shard without which the others (at least one more than k) agree is the wrong one:
+//! there is never a second such. If there is none, parity is wrong if all data is at hand; otherwise
+//! nobody can tell, and what is missing is not restored.
 //!
 //! Destaging changes homes under exclusive locks only, so that a shared one is enough to compare.
 //! Blocks that are staged are not home yet, and nothing that a scrub looks at.
@@ -25,9 +26,10 @@ use super::gather::{Care, Want};
 use super::lock::Mode;
 use super::roster::{Roster, Verdict};
 use super::torn::{Load, Shreds};
+use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Damage, Finding, VolumeRange};
-use crate::units::{BLOCK_BYTES, StripeIndex};
+use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -111,8 +113,8 @@ impl Stripes {
         step - step % BLOCK_BYTES
     }
 
-    /// Verifies what is allocated of `count` stripes from `first` on. Ends early if more members fail than parity can replace: nothing can be judged
-    /// then.
+    /// Verifies what is allocated of `count` stripes from `first` on. Ends early if more members
+    /// fail than parity can replace: nothing can be judged then.
     pub async fn scrub_run(
         self: &Arc<Self>,
         first: StripeIndex,
@@ -134,6 +136,8 @@ impl Stripes {
     ) -> Result<()> {
         let stripes = (first.0..first.0 + count).map(StripeIndex);
         let stripes: Vec<StripeIndex> = stripes.filter(|s| self.epochs.is_allocated(*s)).collect();
+        let slots = self.shape.slots().map(|slot| self.examine_table(slot, first, count, mode));
+        outcome.findings.extend(join_all(slots).await.into_iter().flatten());
         let chunk = self.shape.chunk_bytes();
         let step = self.scrub_step().min(chunk);
         for start in (0..chunk).step_by(to_usize(step)) {
@@ -143,6 +147,43 @@ impl Stripes {
             }
         }
         Ok(())
+    }
+
+    /// Whether a member still has the checksums that are in memory: they are not read otherwise, and
+    /// would be missed after a restart. They are known, so that they need only be written again.
+    async fn examine_table(
+        self: &Arc<Self>,
+        slot: Slot,
+        first: StripeIndex,
+        count: u64,
+        mode: ScrubMode,
+    ) -> Vec<Finding> {
+        let roster = self.membership.roster();
+        let Some(member) = roster.slots.get(slot.index()).and_then(|s| s.primary.as_ref()) else {
+            return Vec::new();
+        };
+        let (table, per_chunk) = (self.integrity.table(member), self.shape.chunk_bytes() / BLOCK_BYTES);
+        let (block, blocks) = (self.block_on(first, 0), to_usize(count * per_chunk));
+        let mut rotten = table.differing(block, blocks).await;
+        rotten.retain(|block| self.epochs.is_allocated(StripeIndex(block / per_chunk)));
+        if rotten.is_empty() {
+            return Vec::new();
+        }
+        member.mismatched(rotten.len() as u64);
+        let mut left = rotten.clone();
+        if mode == ScrubMode::Repair {
+            table.rewrite(block, blocks);
+            if self.write_tables().await.is_ok() {
+                left = table.differing(block, blocks).await;
+            }
+        }
+        let finding = |block: u64| {
+            let (stripe, row) = (StripeIndex(block / per_chunk), block % per_chunk * BLOCK_BYTES);
+            let shard = self.shape.shard_of(stripe, slot);
+            let repaired = left.binary_search(&block).is_err();
+            Finding { repaired, ..self.finding(&roster, stripe, shard, row, Damage::ChecksumMismatch) }
+        };
+        rotten.into_iter().map(finding).collect()
     }
 
     /// Reads rows of stripes; answers the stripes that are not without fault.
@@ -317,17 +358,20 @@ impl Stripes {
             return Ok(Belief::Doubt(Vec::new()));
         }
         let wrong = self.odd(good)?;
-        let all_data = good[k - 1].0 < k;
-        if wrong.is_empty() || all_data {
+        if wrong.is_empty() {
             return Ok(Belief::Clear { from: good[..k].to_vec(), wrong });
         }
-        for (suspect, _) in good.iter().filter(|(shard, _)| *shard >= k) {
+        for (suspect, _) in good {
             let others: Vec<(usize, Bytes)> = good.iter().filter(|(s, _)| s != suspect).cloned().collect();
             if others.len() > k && self.odd(&others)?.is_empty() {
                 return Ok(Belief::Clear { from: others[..k].to_vec(), wrong: vec![*suspect] });
             }
         }
-        Ok(Belief::Doubt(wrong))
+        let all_data = good[k - 1].0 < k;
+        Ok(match all_data {
+            true => Belief::Clear { from: good[..k].to_vec(), wrong },
+            false => Belief::Doubt(wrong),
+        })
     }
 
     /// The shards (ascending, at least k) that are not what the first k of them give.

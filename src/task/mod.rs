@@ -1,4 +1,4 @@
-//! Background work: filling replacements, recomputing parity, scrubbing.
+//! Background work: filling replacements, scrubbing.
 //!
 //! Owns: the order of the work, its pace, its durable progress.
 //! Callers may rely on: work takes the same stripe locks as requests, stops when told to, and

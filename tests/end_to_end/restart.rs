@@ -113,7 +113,6 @@ fn a_rebuild_cut_short_by_a_crash_goes_on_from_what_was_saved() {
     wait_until("the rebuild runs", || task(&tank.status(), "rebuild").is_some());
     let status = tank.status();
     assert!(percent(&status) > 30.0, "{status:#}");
-    assert_eq!(status["clean"], true, "no write was under way: {status:#}");
     ends_well(&tank, &source);
 }
 

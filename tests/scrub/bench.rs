@@ -6,12 +6,16 @@ use palisade::array::{
 use palisade::env::Environment;
 use palisade::env::sim::{SimEnv, Simulation};
 use palisade::export::Durability;
-use palisade::format::Areas;
+use palisade::format::{
+    Areas, PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, SECTORS_PER_PAGE, SUPERBLOCK_BYTES, Sector,
+    Superblock, decode_page, encode_page, pick_newest,
+};
 use palisade::geometry::Shape;
+use palisade::integrity::sum;
 use palisade::member::{Opener, SimDisk, SimDisks};
 use palisade::observe::Silent;
 use palisade::stripe::ScrubMode;
-use palisade::units::{ArrayId, Slot, StripeIndex};
+use palisade::units::{ArrayId, MemberId, Slot, StripeIndex};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +95,6 @@ impl Bench {
             staging_bytes: 256 << 10,
             checksum_cache_bytes: 256 << 10,
             max_rebuild_rate: None,
-            force: false,
         };
         let id = self.id;
         let started = process.call(async move {
@@ -153,11 +156,19 @@ impl Bench {
         self.array().scrub_record().last.unwrap()
     }
 
+    fn areas(&self) -> Areas {
+        Areas::plan(DISK, &self.shape).unwrap()
+    }
+
     fn place(&self, stripe: StripeIndex, shard: usize, row: u64) -> Place {
         let slot = self.shape.slot_of(stripe, shard);
-        let data = Areas::plan(DISK, &self.shape).unwrap().data_offset;
-        let offset_bytes = data + self.shape.chunk_offset(stripe) + row;
+        let offset_bytes = self.areas().data_offset + self.shape.chunk_offset(stripe) + row;
         Place { slot, path: name(slot.index()), offset_bytes }
+    }
+
+    /// Which block of its member's data area it is.
+    fn block(&self, place: &Place) -> u64 {
+        (place.offset_bytes - self.areas().data_offset) / BLOCK
     }
 
     /// Makes a block unreadable.
@@ -176,6 +187,61 @@ impl Bench {
         place
     }
 
+    /// Flips a bit of a block and makes its checksum match, as a bug would. Only while the array is
+    /// stopped, for a page of checksums that is in memory is not read again.
+    pub fn forge(&self, stripe: StripeIndex, shard: usize, row: u64) -> Place {
+        assert!(self.array.is_none(), "the array is not stopped");
+        let place = self.scribble(stripe, shard, row);
+        let (disk, block) = (self.disk(place.slot), self.block(&place));
+        let bytes = disk.peek(place.offset_bytes, usize::try_from(BLOCK).unwrap());
+        let (index, entry) = page_of(block);
+        let sectors = self.checksum_page(place.slot, index).map(|sector| match sector {
+            Sector::Good { generation, entries } => (generation, entries),
+            other => panic!("page {index} of slot {}: {other:?}", place.slot),
+        });
+        let mut entries: Vec<u32> = sectors.iter().flat_map(|(_, entries)| entries).copied().collect();
+        entries[entry] = sum(place.slot, block, &bytes);
+        let generations = sectors.map(|(generation, _)| generation);
+        let page = encode_page(self.kind(place.slot), index, &generations, &entries);
+        disk.scribble(self.areas().checksum_offset + index * PAGE_BYTES, &page);
+        place
+    }
+
+    /// Flips a bit of the sector of checksums that covers the first block of a shard; answers the slot
+    /// and how many blocks the sector covers.
+    pub fn rot_checksums(&self, stripe: StripeIndex, shard: usize) -> (Slot, u64) {
+        let place = self.place(stripe, shard, 0);
+        let (index, entry) = page_of(self.block(&place));
+        let sector = entry / SECTOR_ENTRIES;
+        let at = self.areas().checksum_offset + index * PAGE_BYTES + sector as u64 * 512 + 100;
+        let disk = self.disk(place.slot);
+        disk.scribble(at, &[disk.peek(at, 1)[0] ^ 4]);
+        (place.slot, SECTOR_ENTRIES as u64)
+    }
+
+    /// The page of checksums that covers the first block of a shard, as it is on the member.
+    pub fn checksums(&self, stripe: StripeIndex, shard: usize) -> [Sector; SECTORS_PER_PAGE] {
+        let place = self.place(stripe, shard, 0);
+        self.checksum_page(place.slot, page_of(self.block(&place)).0)
+    }
+
+    fn checksum_page(&self, slot: Slot, index: u64) -> [Sector; SECTORS_PER_PAGE] {
+        let at = self.areas().checksum_offset + index * PAGE_BYTES;
+        let bytes = self.disk(slot).peek(at, usize::try_from(PAGE_BYTES).unwrap());
+        decode_page(self.kind(slot), index, &bytes).unwrap()
+    }
+
+    fn kind(&self, slot: Slot) -> PageKind {
+        PageKind::Checksums(self.member(slot))
+    }
+
+    fn member(&self, slot: Slot) -> MemberId {
+        let disk = self.disk(slot);
+        let copies = Superblock::slot_offsets(DISK);
+        let found = copies.map(|offset| Superblock::parse(&disk.peek(offset, SUPERBLOCK_BYTES)));
+        pick_newest(found.into_iter()).unwrap().member
+    }
+
     /// A data shard of the stripe that another slot holds.
     pub fn shard_not_in(&self, stripe: StripeIndex, slot: Slot) -> usize {
         (0..self.shape.data()).find(|shard| self.shape.slot_of(stripe, *shard) != slot).unwrap()
@@ -188,6 +254,15 @@ impl Bench {
             .process
             .call(async move { array.volume().write(0, bytes.into(), Durability::Durable).await });
         written.await.unwrap().unwrap();
+    }
+
+    /// Gives whole stripes back.
+    pub async fn discard(&self, first: StripeIndex, count: u64) {
+        let (array, stripe) = (self.array(), self.shape.stripe_bytes());
+        let discarded = self.process.call(async move {
+            array.volume().discard(first.0 * stripe, count * stripe, Durability::Durable).await
+        });
+        discarded.await.unwrap().unwrap();
     }
 
     /// Reads the whole volume.
@@ -226,6 +301,12 @@ impl Bench {
         let replaced = self.process.call(async move { array.replace(&MemberRef::Slot(slot), new).await });
         replaced.await.unwrap().unwrap();
     }
+}
+
+/// The page that has the entry of a block, and which entry it is.
+fn page_of(block: u64) -> (u64, usize) {
+    let entries = PAGE_ENTRIES as u64;
+    (block / entries, usize::try_from(block % entries).unwrap())
 }
 
 fn name(slot: usize) -> String {

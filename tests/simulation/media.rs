@@ -28,7 +28,8 @@ impl Media {
     }
 
     fn entry(&self, kind: PageKind, area: u64, index: u64) -> u32 {
-        let (page, place) = (index / PAGE_ENTRIES as u64, (index % PAGE_ENTRIES as u64) as usize);
+        let page = index / PAGE_ENTRIES as u64;
+        let place = usize::try_from(index % PAGE_ENTRIES as u64).unwrap();
         let bytes = self.disk.peek(area + page * PAGE_BYTES, 4096);
         match decode_page(kind, page, &bytes).unwrap()[place / SECTOR_ENTRIES] {
             Sector::Good { entries, .. } => entries[place % SECTOR_ENTRIES],

@@ -116,7 +116,6 @@ impl World {
             staging_bytes: 1 << 20,
             checksum_cache_bytes: 256 << 10,
             max_rebuild_rate: self.random.chance(200).then_some(4 << 20),
-            force: false,
         }
     }
 

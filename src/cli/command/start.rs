@@ -12,7 +12,7 @@ use crate::error::{ErrorKind, Result};
 
 /// Starts what is asked for; what runs already is left alone.
 pub fn start(out: &Out, places: &Places, args: &Start, format: Format) -> Result<Exit> {
-    let options = RunOptions { io: args.io, force: args.force, exclude: args.exclude.clone() };
+    let options = RunOptions { io: args.io, exclude: args.exclude.clone() };
     match &args.which {
         Which::One(name) if args.foreground => {
             find::known(places, name)?;

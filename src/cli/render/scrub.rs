@@ -71,6 +71,7 @@ fn line(finding: &Finding) -> String {
     let what = match what {
         Damage::Unreadable => "cannot be read",
         Damage::ChecksumMismatch => "does not match its checksum",
+        Damage::ParityMismatch if volume.is_some() => "does not match its parity",
         Damage::ParityMismatch => "is parity that does not match its data",
     };
     let volume = volume.map_or_else(String::new, |v| format!(" (volume byte {})", v.offset_bytes));
