@@ -27,7 +27,6 @@ class Array:
         self.binary, self.folder, self.parity = os.path.abspath(args.palisade), folder, args.parity
         self.env = dict(os.environ, PALISADE_CONFIG_DIR=f"{folder}/etc", PALISADE_RUNTIME_DIR=f"{folder}/run",
                         PALISADE_STATE_DIR=f"{folder}/state")
-        self.settle = args.settle
         self.member_bytes = args.member_size << 20
         self.paths = [f"{folder}/m{i}" for i in range(args.data + args.parity)]
         self.made, self.harmed, self.unseen, self.outcasts = len(self.paths), {}, set(), []
@@ -198,8 +197,6 @@ class Array:
         found = json.loads(self.run("scrub", "crash", "--repair", "--wait", "--json"))
         self.count["scrubs"] += 1
         self.count["blocks repaired by scrubs"] += found["found"]["repaired"]
-        while self.settle and not self.status()["clean"]:
-            time.sleep(0.05)
 
     def heal(self, rnd):
         """Afterwards all members are whole."""
