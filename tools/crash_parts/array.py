@@ -114,9 +114,10 @@ class Array:
             if how in ("removed", "away", "returned") and slot not in self.unseen:
                 if any(m["path"] == path or "/away" in m["path"] for m in serves):
                     raise Failed(f"slot {slot} was {how} and serves: {rows}")
-        known = [m for m in status["members"] if m["path"] in self.outcasts]
-        if known:
-            raise Failed(f"a member that was replaced is one again: {known}")
+        # While another is still being filled the old one is a stale member.
+        serves = [m for m in status["members"] if m["path"] in self.outcasts and m["state"] not in ("stale", "faulty")]
+        if serves:
+            raise Failed(f"a member that was replaced serves again: {serves}")
 
     # What is done to members.
 
