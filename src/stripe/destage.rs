@@ -139,7 +139,7 @@ impl Stripes {
             return Ok(Packed::Parcel(Parcel { stripe, staged: protected, parity, fresh, bare: Vec::new() }));
         }
         // Without parity a block of a lost member has no home.
-        let held = self.held(&*self.membership.roster(), stripe);
+        let held = self.held(&self.membership.roster(), stripe);
         lone.retain(|(block, _)| held[self.place_of(*block).0]);
         let bare = lone.iter().map(|(block, _)| self.place_of(*block).1).collect::<BTreeSet<u64>>();
         let bare = bare.into_iter().collect();

@@ -31,11 +31,31 @@ impl Drop for Undo {
     }
 }
 
+/// Says so if nothing can be mounted here.
+fn no_mounting() -> bool {
+    let control = fs::File::options().read(true).write(true).open("/dev/loop-control");
+    let so = !nix::unistd::geteuid().is_root() || control.is_err();
+    if so {
+        println!("skipped: mounting needs root and loop devices");
+    }
+    so
+}
+
+#[test]
+fn a_file_system_does_not_notice_that_the_daemon_is_killed_under_it() {
+    if no_mounting() {
+        return;
+    }
+    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/reconnect");
+    let palisade = env!("CARGO_BIN_EXE_palisade");
+    let few = ["--kills", "3", "--pause", "1", "--load", "32", "--size", "200", "--fs-block", "4096"];
+    let said = run(tool, &[&few[..], &["--palisade", palisade, "--seed", "1"]].concat());
+    assert!(said.contains("3 kills") && said.contains("without an error"), "{said}");
+}
+
 #[test]
 fn files_on_a_mounted_array_outlive_two_lost_members_and_their_replacement() {
-    let control = fs::File::options().read(true).write(true).open("/dev/loop-control");
-    if !nix::unistd::geteuid().is_root() || control.is_err() {
-        println!("skipped: mounting needs root and loop devices");
+    if no_mounting() {
         return;
     }
     let tank = Tank::started("64M", "");
