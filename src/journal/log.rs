@@ -194,6 +194,28 @@ impl Journal {
         .await
     }
 
+    /// Waits until blocks of so many bytes are likely to find room.
+    pub async fn room(&self, bytes: usize) {
+        loop {
+            let waiting = {
+                let mut state = self.state();
+                let len = data_record_len(bytes / 4096);
+                if state.closed
+                    || state.failing.is_some()
+                    || has_room(&state, len, Purpose::Data, self.data_share(&state))
+                {
+                    // What is wrong the next record is told.
+                    return;
+                }
+                let (sender, receiver) = oneshot::channel();
+                state.waiting.push_back(sender);
+                receiver
+            };
+            // Closed or room: the loop finds out.
+            let _ = waiting.await;
+        }
+    }
+
     /// Logs new parity of rows whose data goes home.
     pub async fn parity(self: &Arc<Self>, record: &ParityRecord) -> Result<Ticket> {
         let len = parity_record_len(record.pieces.len(), record.rows.len());

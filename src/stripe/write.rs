@@ -15,6 +15,7 @@ use crate::journal::{StagedBlock, Ticket};
 use crate::member::Persistence;
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
+use futures::FutureExt;
 use std::sync::Arc;
 
 /// Most bytes in one record of data.
@@ -60,17 +61,30 @@ impl Stripes {
         let aligned = start.is_multiple_of(BLOCK_BYTES) && end.is_multiple_of(BLOCK_BYTES);
         let mode = if aligned { Mode::Shared } else { Mode::Exclusive };
         let _merge = self.merges.lock(piece.stripe, mode).await;
-        // Between reading a block and logging it whole, it must not change at home either.
-        let _guard = match aligned {
-            true => None,
-            false => Some(self.locks.lock(piece.stripe, Mode::Exclusive).await),
-        };
-        let (start, data) = self.whole_blocks(piece, data).await?;
-        let first = (piece.stripe.0 * self.shape.stripe_bytes() + start) / BLOCK_BYTES;
-        let mut tickets = Vec::new();
-        for at in (0..data.len() as u64).step_by(to_usize(MAX_RECORD)) {
-            let now = part(&data, at, MAX_RECORD.min(data.len() as u64 - at));
-            tickets.push(self.log_blocks(first + at / BLOCK_BYTES, now).await?);
+        let len = (end.next_multiple_of(BLOCK_BYTES) - start / BLOCK_BYTES * BLOCK_BYTES).min(MAX_RECORD);
+        let (mut done, mut tickets) = (0, Vec::new());
+        loop {
+            // Between reading a block and logging it whole, it must not change at home either.
+            let guard = match aligned {
+                true => None,
+                false => Some(self.locks.lock(piece.stripe, Mode::Exclusive).await),
+            };
+            let (start, data) = self.whole_blocks(piece, data.clone()).await?;
+            let first = (piece.stripe.0 * self.shape.stripe_bytes() + start) / BLOCK_BYTES;
+            while done < data.len() as u64 {
+                let now = part(&data, done, MAX_RECORD.min(data.len() as u64 - done));
+                let logged = self.log_blocks(first + done / BLOCK_BYTES, now.clone());
+                let logged = if aligned { Some(logged.await) } else { logged.now_or_never() };
+                let Some(ticket) = logged else { break };
+                tickets.push(ticket?);
+                done += now.len() as u64;
+            }
+            if done == data.len() as u64 {
+                break;
+            }
+            // Room is made by those who bring stripes home: they must not wait for this one.
+            drop(guard);
+            self.journal.room(to_usize(len)).await;
         }
         self.kick();
         join_all(tickets.into_iter().map(Ticket::written)).await.into_iter().collect()

@@ -125,6 +125,12 @@ impl Bench {
         self.array().report()
     }
 
+    /// Where the array runs.
+    #[allow(dead_code, reason = "not every file of tests uses it")]
+    pub fn process(&self) -> &SimEnv {
+        &self.process
+    }
+
     pub fn stripes(&self) -> u64 {
         STRIPES
     }
