@@ -70,7 +70,9 @@ fn blocks_whose_checksums_rotted_are_not_known_and_restored_from_the_others() {
         assert_eq!((found.checksum, found.found()), (blocks, blocks), "{found:?}");
         assert!(checked.findings.iter().all(|f| f.slot == slot) && checked.unrepairable.is_empty());
         let repaired = bench.scrub(REPAIR).await;
-        assert_eq!((repaired.summary.found.repaired, repaired.summary.is_well()), (blocks, true));
+        // The array may have been quicker: what a table lost is restored as soon as that is seen.
+        assert!(repaired.summary.found.repaired <= blocks && repaired.summary.is_well());
+        assert!(bench.scrub(CHECK).await.findings.is_empty());
         bench.stop().await;
         let sectors = bench.checksums(StripeIndex(40), 1);
         assert!(sectors.iter().all(|s| matches!(s, Sector::Good { .. })), "the sector is written anew");

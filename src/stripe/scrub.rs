@@ -123,6 +123,12 @@ impl Stripes {
     ) -> ScrubOutcome {
         let mut outcome = ScrubOutcome::default();
         outcome.failed = self.scrub_all(first, count, mode, &mut outcome).await.err();
+        // What is called repaired is so after a crash, too.
+        if mode == ScrubMode::Repair && !self.tables_are_home() && outcome.findings.iter().any(|f| f.repaired)
+        {
+            let durable = self.write_tables().await;
+            outcome.failed = outcome.failed.or(durable.err());
+        }
         outcome.unrepairable = VolumeRange::merge(std::mem::take(&mut outcome.unrepairable));
         outcome
     }

@@ -8,6 +8,7 @@ use super::engine::{Stripes, to_usize};
 use super::gather::Want;
 use crate::env::{Moment, join_all};
 use crate::error::{Error, ErrorKind, Result};
+use crate::integrity::UNKNOWN;
 use crate::member::{Member, Persistence};
 use crate::units::{BLOCK_BYTES, Epoch, StripeIndex};
 use bytes::Bytes;
@@ -90,6 +91,14 @@ impl Stripes {
                     Some((slot, Arc::clone(view.writable(stripe).find(|m| m.id() == id)?)))
                 });
                 let Some((slot, member)) = held else { continue };
+                // Most were written since, or had never been written when the page was read.
+                let entries = self
+                    .integrity
+                    .table(&member)
+                    .entries_at_hand(self.block_on(stripe, 0), to_usize(per_chunk));
+                if entries.is_some_and(|entries| !entries.contains(&UNKNOWN)) {
+                    continue;
+                }
                 let shard = self.shape.shard_of(stripe, slot);
                 let chunk = self.shape.chunk_bytes();
                 if !self.repair(&member, &Want { stripe, shard, rows: 0..chunk }, true).await {
