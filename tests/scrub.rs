@@ -67,10 +67,10 @@ fn blocks_whose_checksums_rotted_are_not_known_and_restored_from_the_others() {
         bench.start().await;
         let checked = bench.scrub(CHECK).await;
         let found = &checked.summary.found;
-        assert_eq!((found.checksum, found.found()), (blocks, blocks), "{found:?}");
+        // The array may have been quicker: what a table lost is restored as soon as that is seen.
+        assert!(found.checksum <= blocks && found.checksum == found.found(), "{found:?}");
         assert!(checked.findings.iter().all(|f| f.slot == slot) && checked.unrepairable.is_empty());
         let repaired = bench.scrub(REPAIR).await;
-        // The array may have been quicker: what a table lost is restored as soon as that is seen.
         assert!(repaired.summary.found.repaired <= blocks && repaired.summary.is_well());
         assert!(bench.scrub(CHECK).await.findings.is_empty());
         bench.stop().await;

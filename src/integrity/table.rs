@@ -131,10 +131,8 @@ impl Table {
         let mut found = Vec::new();
         for (page, range) in pieces(first, count) {
             let Some(known) = self.at_rest(page) else { continue };
-            let stored = match self.read(page).await {
-                Err(e) if e.kind() == ErrorKind::Timeout => continue,
-                read => read.map_or_else(|_| Box::new([UNKNOWN; PAGE_ENTRIES]), |(entries, _)| entries),
-            };
+            // Of a member that does not answer nothing is said here.
+            let Ok((stored, _)) = self.read(page).await else { continue };
             if self.at_rest(page).as_ref() == Some(&known) {
                 let blocks = (page * PAGE_ENTRIES as u64..).zip(known.iter().zip(&stored[..]));
                 let these = blocks.skip(range.start).take(range.len());
