@@ -4,8 +4,9 @@
 use super::engine::Stripes;
 use super::lock::Mode;
 use crate::env::join_all;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::integrity::Pinned;
+use crate::member::Member;
 use crate::units::StripeIndex;
 use std::sync::Arc;
 
@@ -65,15 +66,20 @@ impl Stripes {
         self.journal.home(gone);
     }
 
-    /// Frees the space. What is there counts no more, so that failing harms nothing; the member
-    /// will be noticed by other means.
+    /// Frees the space. What is there counts no more; but a member that did not answer may still do it
+    /// much later, over what was written since, and so must not count either.
     async fn punch_run(&self, first: StripeIndex, count: u64) {
         let roster = self.membership.roster();
         let len = count * self.shape.chunk_bytes();
-        let punch = |member| async move {
-            let offset = self.offset_on(member, first, 0);
-            drop(member.punch_only(offset, len).await);
+        let punch = |member: Arc<Member>| async move {
+            let done = member.punch_only(self.offset_on(&member, first, 0), len).await;
+            (member, done)
         };
-        join_all(roster.members().map(|m| punch(m))).await;
+        for (member, done) in join_all(roster.members().cloned().map(punch)).await {
+            if let Some(error) = done.err().filter(|e| e.kind() != ErrorKind::Unsupported) {
+                // One that cannot be spared is suspect now; the zeroes are in the journal.
+                drop(self.settle(&member, error).await);
+            }
+        }
     }
 }
