@@ -12,7 +12,7 @@ use crate::integrity::{Home, Pinned};
 use crate::units::{ArrayId, Epoch, StripeIndex};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 const ALLOCATED: u32 = 1 << 31;
@@ -57,7 +57,6 @@ pub struct EpochMap {
     stripes: u64,
     pages: Vec<OnceLock<Box<Page>>>,
     changed: Mutex<BTreeMap<u64, Home>>,
-    allocated: AtomicU64,
     now: AtomicU32,
     durable: AtomicU32,
 }
@@ -72,7 +71,6 @@ impl EpochMap {
             stripes,
             pages: (0..pages).map(|_| OnceLock::new()).collect(),
             changed: Mutex::default(),
-            allocated: AtomicU64::new(0),
             now: AtomicU32::new(1),
             durable: AtomicU32::new(0),
         }
@@ -96,11 +94,6 @@ impl EpochMap {
         self.stamp(stripe).allocated
     }
 
-    /// Number of allocated stripes.
-    pub fn allocated(&self) -> u64 {
-        self.allocated.load(Ordering::Relaxed)
-    }
-
     /// A stripe was changed, by the frame that `pin` keeps. Call with its lock held, when members
     /// have the change.
     pub fn note(&self, stripe: StripeIndex, allocated: bool, pin: Option<&Pinned>) {
@@ -116,12 +109,7 @@ impl EpochMap {
         let (page, entry) = place(stripe);
         let Some(page) = self.pages.get(page).filter(|_| stripe.0 < self.stripes) else { return };
         let Some(entry) = page.get_or_init(Box::default).entries.get(entry) else { return };
-        let old = Stamp::decode(entry.swap(stamp.encode(), Ordering::AcqRel));
-        match (old.allocated, stamp.allocated) {
-            (false, true) => self.allocated.fetch_add(1, Ordering::Relaxed),
-            (true, false) => self.allocated.fetch_sub(1, Ordering::Relaxed),
-            _ => 0,
-        };
+        entry.store(stamp.encode(), Ordering::Release);
     }
 
     pub(super) fn set_generation(&self, page: u64, sector: usize, generation: u32) {
@@ -259,9 +247,9 @@ mod tests {
             [stamp(4999), stamp(7), stamp(8), stamp(9)],
             [(true, 1), (true, 2), (false, 2), (false, 0)]
         );
-        assert_eq!((map.allocated(), map.present_pages()), (2, vec![0, 4]));
+        assert_eq!(map.present_pages(), [0, 4]);
         map.note(StripeIndex(5000), true, None);
-        assert_eq!(map.allocated(), 2, "there is no such stripe");
+        assert_eq!(stamp(5000), (false, 0), "there is no such stripe");
     }
 
     #[test]

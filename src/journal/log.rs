@@ -55,7 +55,7 @@ pub struct Ticket {
 }
 
 /// Keeps frames in the ring until it is dropped; the next sync then releases them.
-pub struct Hold {
+struct Hold {
     /// Not to keep the journal itself: what a crash leaves in the tables would never be freed.
     journal: Weak<Journal>,
     seqs: Vec<u64>,

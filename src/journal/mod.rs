@@ -13,6 +13,6 @@ mod recover;
 mod replay;
 mod ring;
 
-pub use log::{Bearers, Hold, Journal, Place, Ticket};
+pub use log::{Bearers, Journal, Place, Ticket};
 pub use recover::{Recovered, Spec, format, recover};
-pub use replay::{Changes, Opened, Piecemeal, Redo, Replayed, StagedBlock, Start};
+pub use replay::{Changes, Opened, Redo, Replayed, StagedBlock, Start, Underway};

@@ -31,7 +31,7 @@ pub struct StagedBlock {
 
 /// A block of data that was on its way home.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piecemeal {
+pub struct Underway {
     /// What the checksum table is to say of it.
     pub sum: u32,
     /// 4096 bytes; none if it is home durably.
@@ -42,7 +42,7 @@ pub struct Piecemeal {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Data, by block of the volume.
-    pub data: BTreeMap<u64, Piecemeal>,
+    pub data: BTreeMap<u64, Underway>,
     /// Parity, by shard and block within the chunk.
     pub parity: BTreeMap<(u8, u32), Bytes>,
     /// Rows, by block within the chunk, of which data was brought home without parity: it is not known.
@@ -151,7 +151,7 @@ impl Replay {
         }
         for Piece { block, version, crc } in parity.pieces {
             let bytes = self.versions.get(&(block, version)).cloned();
-            redo.changes.data.insert(block, Piecemeal { sum: crc, bytes });
+            redo.changes.data.insert(block, Underway { sum: crc, bytes });
             if parity.bare {
                 let row = u32::try_from(block % self.stripe_blocks % self.chunk_blocks).unwrap_or(u32::MAX);
                 redo.changes.bare.insert(row);

@@ -93,11 +93,6 @@ impl Stripes {
         &self.shape
     }
 
-    /// The epoch map.
-    pub fn epochs(&self) -> &EpochMap {
-        &self.epochs
-    }
-
     /// Makes everything answered so far durable on every member that counts.
     pub async fn flush(&self) -> Result<()> {
         let mark = self.settling.mark();
