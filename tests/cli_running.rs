@@ -47,7 +47,9 @@ impl Script {
                     .hint("replace another first"))
             }
             Request::Fail(_) | Request::Remove(_) => applied(Applied::Done),
-            Request::Replace(_) | Request::Add(_) => Ok(Reply::Member(MemberBody { uuid: id(6) })),
+            Request::Replace(_) | Request::Add(_) => {
+                Ok(Reply::Member(MemberBody { uuid: id(6), returned: false }))
+            }
             Request::Scrub => Ok(Reply::Scrub(Box::new(self.record.lock().unwrap().clone()))),
             Request::StartScrub(_) => {
                 Ok(Reply::ScrubStarted(ScrubStarted { number: 3, applied: Applied::Done }))

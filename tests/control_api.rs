@@ -44,7 +44,9 @@ impl Admin for Fake {
             }
             Request::Fail(_) => Ok(Reply::Applied(AppliedBody { applied: Applied::Done })),
             Request::Remove(_) => Ok(Reply::Applied(AppliedBody { applied: Applied::Already })),
-            Request::Replace(_) | Request::Add(_) => Ok(Reply::Member(MemberBody { uuid: NEW })),
+            Request::Replace(_) | Request::Add(_) => {
+                Ok(Reply::Member(MemberBody { uuid: NEW, returned: false }))
+            }
             Request::Scrub => Ok(Reply::Scrub(Box::new(record()))),
             Request::StartScrub(_) => Ok(Reply::ScrubStarted(STARTED)),
             Request::CancelScrub => Ok(Reply::Applied(AppliedBody { applied: Applied::Already })),
@@ -147,8 +149,8 @@ fn every_request_arrives_as_it_was_meant_and_every_answer_comes_back() {
     let member: MemberRef = "3".parse().unwrap();
     assert_eq!(client.fail(&member).unwrap(), Applied::Done);
     assert_eq!(client.remove(&member).unwrap(), Applied::Already);
-    assert_eq!(client.replace(&member, "/new", true).unwrap(), NEW);
-    assert_eq!(client.add("relative", false).unwrap(), NEW);
+    assert_eq!(client.replace(&member, "/new", true).unwrap().uuid, NEW);
+    assert_eq!(client.add("relative", false).unwrap().uuid, NEW);
     let change = RebuildControl { max_rate_bytes_per_s: Some(5), paused: Some(true) };
     client.rebuild(change).unwrap();
     let start = ScrubStart { mode: ScrubMode::Check, max_rate_bytes_per_s: Some(6) };

@@ -21,6 +21,10 @@ fn lineage(n: u8) -> Lineage {
     Lineage::from_random([0xA0 + n; 16])
 }
 
+fn ancestor(n: u8, write_count: u64) -> Ancestor {
+    Ancestor { lineage: lineage(n), write_count }
+}
+
 fn range(start: u64, count: u64) -> StripeRange {
     StripeRange { start: StripeIndex(start), count }
 }
@@ -65,7 +69,7 @@ fn rebuilding() -> Superblock {
     sb.features = Features { compat: 0x8000_0000_0000_0001, ro_compat: 0, incompat: 0 };
     sb.membership.event_count = EventCount(17);
     sb.membership.lineage = lineage(3);
-    sb.membership.previous = vec![lineage(2), lineage(1), lineage(0)];
+    sb.membership.previous = vec![ancestor(2, 90), ancestor(1, 12), ancestor(0, 7)];
     sb.membership.clean = false;
     sb.membership.entries[2].role = Role::Faulty(Slot(2));
     sb.membership.entries[2].lost_at = EventCount(12);
@@ -85,7 +89,7 @@ fn widest() -> Superblock {
     sb.volume_bytes = areas.capacity_bytes(&shape);
     sb.features.ro_compat = 1 << 63;
     sb.membership.event_count = EventCount(u64::MAX);
-    sb.membership.previous = (1..=8).map(lineage).collect();
+    sb.membership.previous = (1..=8).map(|n| ancestor(n, u64::MAX - u64::from(n))).collect();
     sb.membership.entries = (0..MAX_ENTRIES)
         .map(|n| {
             let member = MemberId::from_bytes((n as u128 + 1).to_le_bytes());
@@ -275,7 +279,7 @@ fn what_would_not_be_read_back_is_not_written() {
     refused(|sb| sb.member_bytes = 1 << 20);
     refused(|sb| sb.volume_bytes += 4096);
     refused(|sb| sb.membership.entries.push(entry(200, Role::Spare)));
-    refused(|sb| sb.membership.previous.push(lineage(9)));
+    refused(|sb| sb.membership.previous.push(ancestor(9, 0)));
     refused(|sb| sb.membership.epoch = Epoch(Epoch::MAX.0 + 1));
     refused(|sb| sb.membership.entries[0].lost_epoch = Epoch(1));
     refused(|sb| sb.membership.entries[0].rebuilt.push(range(100, 1)));
@@ -325,7 +329,7 @@ prop_compose! {
     fn any_superblock()(
         data in 1u8..=60, parity in 1u8..=20, chunk in 12u32..=20, member_bytes in 64u64 << 20..1 << 50,
         name in "[a-zA-Z0-9äöü_.-]{1,32}", ids in any::<[u8; 16]>(), numbers in any::<[u64; 4]>(),
-        previous in prop::collection::vec(any::<[u8; 16]>(), 0..=MAX_PREVIOUS),
+        previous in prop::collection::vec(any::<([u8; 16], u64)>(), 0..=MAX_PREVIOUS),
         roles in prop::collection::vec((0u8..5, 0u64..1000), 80), spares in 0u8..20,
         clean in any::<bool>(), epoch in 0..=Epoch::MAX.0,
     ) -> Superblock {
@@ -357,7 +361,7 @@ prop_compose! {
             membership: Membership {
                 event_count: EventCount(numbers[3]),
                 lineage: Lineage::from_random(ids),
-                previous: previous.into_iter().map(Lineage::from_bytes).collect(),
+                previous: previous.into_iter().map(|(id, write_count)| Ancestor { lineage: Lineage::from_bytes(id), write_count }).collect(),
                 clean,
                 epoch: Epoch(epoch),
                 entries,

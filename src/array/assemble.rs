@@ -4,14 +4,14 @@ use super::coordinator::{Coordinator, Known, State};
 use super::decide::{Standing, Verdicts, judge};
 use super::ledger::{self, Identity};
 use super::transition::{self as go, Change};
-use super::{AssembleOptions, Candidate, MemberState};
+use super::{AssembleOptions, Candidate, returning};
 use crate::env::{deadline, join_all};
 use crate::epoch::{self, EpochMap};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Entry, MAX_PREVIOUS, Membership, Role, Superblock};
+use crate::format::{Ancestor, Entry, MAX_PREVIOUS, Membership, Role, Superblock};
 use crate::member::Member;
 use crate::stripe::RebuiltMap;
-use crate::units::{ArrayId, Lineage, MemberId, StripeIndex};
+use crate::units::{ArrayId, Epoch, Lineage, MemberId, StripeIndex};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -52,26 +52,27 @@ pub(super) async fn assemble(
             .hint("copy its data off with the build that made it, and create it anew"));
     }
     let was_clean = newest.membership.clean;
+    // What is newest is recorded once more, as it is: the same bytes to the same place.
+    let ours = found.iter().filter_map(|(_, s)| s.as_ref().ok().filter(|s| s.array == array));
+    let write_count = ours.map(|s| s.write_count).max().unwrap_or(0);
     let mut state = State {
         membership: newest.membership.clone(),
         known: HashMap::new(),
         recorded: false,
-        write_count: found.iter().filter_map(|(_, s)| Some(s.as_ref().ok()?.write_count)).max().unwrap_or(0),
+        write_count: write_count.saturating_sub(1),
     };
     for ((candidate, standing), (_, read)) in candidates.into_iter().zip(&standings).zip(&found) {
         if let Ok(superblock) = read {
             take(&mut state, &options, &identity, candidate, superblock.member, standing);
         }
     }
-    let refused = reasons(&found, &standings);
-    let missing = missing(&state.membership, &identity, &state.known);
-    check_enough(&identity, &state.membership, &missing, &refused)?;
+    let mut refused = reasons(&found, &standings);
+    let (epochs, missing) = load_epochs(&identity, &mut state, &mut refused).await?;
     for (path, why) in &refused {
         options
             .observer
             .event(crate::observe::Event::DeviceRefused { path: path.clone(), reason: why.clone() });
     }
-    let epochs = load_epochs(&identity, &state).await;
     let coordinator = Coordinator::new(options, identity, epochs, state);
     let proof = coordinator.begin().await;
     // The last change may have been cut short, or be in caches only. Were the count raised before
@@ -80,7 +81,7 @@ pub(super) async fn assemble(
     coordinator.commit_with(&proof, false, |_| {}).await?;
     if !missing.is_empty() {
         let lineage = Lineage::from_random(coordinator.options.env.random_id());
-        coordinator.edit_unrecorded(&proof, |m| m.start_new_lineage(lineage));
+        coordinator.edit_unrecorded(&proof, |m| m.start_new_lineage(lineage, write_count));
     }
     let changes: Vec<Change> = missing.iter().map(|id| Change::Lose(*id)).collect();
     coordinator.commit(&proof, &changes).await?;
@@ -89,19 +90,45 @@ pub(super) async fn assemble(
 }
 
 impl Membership {
-    fn start_new_lineage(&mut self, lineage: Lineage) {
-        self.previous.insert(0, self.lineage);
+    fn forget_progress(&mut self, id: MemberId) {
+        for entry in self.entries.iter_mut().filter(|e| e.member == id) {
+            entry.rebuilt.clear();
+            entry.lost_epoch = Epoch(0);
+        }
+    }
+
+    fn start_new_lineage(&mut self, lineage: Lineage, write_count: u64) {
+        self.previous.insert(0, Ancestor { lineage: self.lineage, write_count });
         self.previous.truncate(MAX_PREVIOUS);
         self.lineage = lineage;
     }
 }
 
-/// The epoch map of the members in sync that are here.
-async fn load_epochs(identity: &Identity, state: &State) -> EpochMap {
-    let m = &state.membership;
-    let in_sync = identity.shape.slots().filter_map(|s| go::in_sync(m, s));
-    let members: Vec<Arc<Member>> = in_sync.filter_map(|id| state.known.get(&id)?.member.clone()).collect();
-    epoch::load(identity.array, identity.stripes(), identity.areas.epoch_offset, &members, m.epoch).await
+/// The epoch map of the members in sync that are here, and who is missing. One whose superblock looks
+/// current and whose map shows that it is not is behind: an older image of it was put back.
+async fn load_epochs(
+    identity: &Identity,
+    state: &mut State,
+    refused: &mut Vec<(String, String)>,
+) -> Result<(EpochMap, Vec<MemberId>)> {
+    loop {
+        let m = &state.membership;
+        let missing = missing(m, identity, &state.known);
+        check_enough(identity, m, &missing, refused)?;
+        let in_sync = identity.shape.slots().filter_map(|s| go::in_sync(m, s));
+        let members: Vec<Arc<Member>> =
+            in_sync.filter_map(|id| state.known.get(&id)?.member.clone()).collect();
+        let offset = identity.areas.epoch_offset;
+        let loaded = epoch::load(identity.array, identity.stripes(), offset, &members, m.epoch).await;
+        if loaded.behind.is_empty() {
+            return Ok((loaded.map, missing));
+        }
+        for member in loaded.behind.iter().filter_map(|place| members.get(*place)) {
+            let why = returning::IMAGE.to_owned();
+            refused.push((member.path().to_owned(), format!("stale, {why}")));
+            state.known.insert(member.id(), returning::stale(member.path().to_owned(), why));
+        }
+    }
 }
 
 fn take(
@@ -115,13 +142,15 @@ fn take(
     match standing {
         Standing::Refused(_) => {}
         Standing::Stale(why) => {
-            let absent = Some((MemberState::Stale, why.clone()));
-            state.known.insert(id, Known { path: candidate.path, absent, ..Known::default() });
+            state.known.insert(id, returning::stale(candidate.path, why.clone()));
         }
         Standing::Current { role, fresh } => {
+            if !fresh {
+                // What was known of it was true of another copy.
+                state.membership.forget_progress(id);
+            }
             let entry = state.membership.entry(id);
-            let believed = entry.filter(|_| *fresh);
-            let rebuilt = matches!(role, Role::Rebuilding(_)).then(|| rebuilt(believed, identity.stripes()));
+            let rebuilt = matches!(role, Role::Rebuilding(_)).then(|| rebuilt(entry, identity.stripes()));
             let member = Member::new(
                 options.env.clone(),
                 id,

@@ -7,6 +7,7 @@
 //! refused, and they are tried again until they answer (P9).
 
 use super::ledger::{self, Identity};
+use super::returning::Returns;
 use super::transition::{self as go, Change};
 use super::{AssembleOptions, MemberState};
 use crate::env::{LocalFuture, join_all};
@@ -37,6 +38,8 @@ pub(super) struct Known {
     pub suspect: Option<String>,
     /// How to show it when it takes no part.
     pub absent: Option<(MemberState, String)>,
+    /// Whether it is taken back when it takes no part.
+    pub returns: Returns,
 }
 
 pub(super) struct State {
@@ -275,6 +278,7 @@ impl Coordinator {
             known.member = None;
             known.suspect = None;
             known.absent = Some((MemberState::Faulty, why.clone()));
+            known.returns = Returns::lost_now();
             (slot, known.path.clone())
         };
         self.publish();
@@ -346,7 +350,12 @@ impl Coordinator {
         let open = |id| state.known.get(&id).and_then(|k| k.member.clone());
         let view = |slot: Slot| {
             let target = go::target(&state.membership, slot).and_then(|id| {
-                Some(Target { member: open(id)?, rebuilt: state.known.get(&id)?.rebuilt.clone()? })
+                let lacks_from = state.membership.entry(id)?.lost_epoch;
+                Some(Target {
+                    member: open(id)?,
+                    rebuilt: state.known.get(&id)?.rebuilt.clone()?,
+                    lacks_from,
+                })
             });
             SlotView { primary: go::in_sync(&state.membership, slot).and_then(open), target }
         };

@@ -9,7 +9,8 @@
 //!   of another array      -                     -                  refused (foreign)
 //!   same id seen before   -                     -                  refused (copied)
 //!   history not an        -                     -                  conflict: nothing starts
-//!     ancestor of newest
+//!     ancestor of newest,
+//!     or written on since
 //!   ok                    no                    any                refused (was removed)
 //!   ok                    in sync               newest or 1 less   in sync
 //!   ok                    in sync               older              stale
@@ -27,7 +28,7 @@
 //! never acted upon), the table before it counts.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Role, Superblock};
+use crate::format::{Ancestor, Membership, Role, Superblock};
 use crate::units::ArrayId;
 use std::cmp::Reverse;
 
@@ -67,11 +68,7 @@ pub(super) fn judge(array: ArrayId, found: &[(String, Result<Superblock>)]) -> R
         older.max_by_key(|s| age(s)).filter(|older| given_up(newest, older, ours().map(|(_, s)| s)))
     };
     let newest = before().unwrap_or(newest).clone();
-    let related = |s: &Superblock| {
-        s.membership.lineage == newest.membership.lineage
-            || newest.membership.previous.contains(&s.membership.lineage)
-    };
-    let (same, other): (Vec<_>, Vec<_>) = ours().partition(|(_, s)| related(s));
+    let (same, other): (Vec<_>, Vec<_>) = ours().partition(|(_, s)| is_related(&newest.membership, s));
     if !other.is_empty() {
         let names = |list: Vec<(&String, &Superblock)>| {
             list.into_iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>().join(", ")
@@ -106,6 +103,15 @@ pub(super) fn judge(array: ArrayId, found: &[(String, Result<Superblock>)]) -> R
         })
         .collect();
     Ok(Verdicts { newest, standings })
+}
+
+/// Whether a member is of this history, however far behind. Of a former lineage only what it had come
+/// to when it ended counts: one that wrote on took part in another history since. One write more was cut
+/// short, for a change is acted upon after two.
+pub(super) fn is_related(now: &Membership, s: &Superblock) -> bool {
+    let own = s.membership.lineage;
+    let was = |a: &Ancestor| a.lineage == own && s.write_count <= a.write_count.saturating_add(1);
+    own == now.lineage || now.previous.iter().any(was)
 }
 
 /// Whether the change from the `older` table to the `newest` was given up, and the older is needed.
@@ -163,7 +169,7 @@ fn nobody(found: &[(String, Result<Superblock>)]) -> Error {
 mod tests {
     use super::*;
     use crate::array::ledger::Identity;
-    use crate::format::{Areas, Entry, Features, Membership};
+    use crate::format::{Areas, Entry, Features};
     use crate::geometry::Shape;
     use crate::units::{Epoch, EventCount, Lineage, MemberId, Slot};
 
@@ -185,7 +191,7 @@ mod tests {
         let membership = Membership {
             event_count: EventCount(event),
             lineage: of(lineage),
-            previous: previous.iter().copied().map(of).collect(),
+            previous: previous.iter().map(|n| Ancestor { lineage: of(*n), write_count: 7 }).collect(),
             clean: true,
             epoch: Epoch(2),
             entries: roles.iter().map(entry).collect(),
@@ -246,6 +252,12 @@ mod tests {
         let newest = superblock(1, 10, 5, &[4], &[(1, A), (2, Role::Faulty(Slot(1)))]);
         let ancestor = superblock(2, 7, 4, &[], &[(1, A), (2, B)]);
         assert!(verdicts(vec![Ok(newest.clone()), Ok(ancestor)]).is_ok());
+        // A write that was cut short when the ancestor ended, and one that was not.
+        let cut_short = superblock(2, 8, 4, &[], &[(1, A), (2, B)]);
+        assert!(verdicts(vec![Ok(newest.clone()), Ok(cut_short)]).is_ok());
+        let went_on = superblock(2, 9, 4, &[], &[(1, Role::Faulty(Slot(0))), (2, B)]);
+        let error = verdicts(vec![Ok(newest.clone()), Ok(went_on)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Foreign);
         let apart = superblock(2, 9, 6, &[4], &[(1, Role::Faulty(Slot(0))), (2, B)]);
         let error = verdicts(vec![Ok(newest), Ok(apart)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Foreign);

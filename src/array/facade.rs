@@ -68,6 +68,7 @@ impl Array {
         let lost = go::lost(&membership, &array.coordinator.identity.shape);
         let event_count = membership.event_count;
         array.coordinator.tell(Event::ArrayStarted { event_count, lost, clean: assembled.was_clean });
+        array.take_back_absent().await;
         array.use_spares().await?;
         array.watch();
         Ok(array)
@@ -107,6 +108,7 @@ impl Array {
         }
         match self.coordinator.lose(id, "was marked faulty by an admin".to_owned()).await {
             Verdict::Kicked => {
+                self.coordinator.stays_away(&self.coordinator.known(id).path);
                 self.use_spares().await?;
                 Ok(Applied::Done)
             }
@@ -253,10 +255,15 @@ impl Array {
                 }
                 array.coordinator.look_after().await;
                 array.activity.settle(|| array.stripes.is_settled()).await;
+                array.take_back_absent().await;
                 // Without a spare the slot stays lost; the next round tries again.
                 drop(array.use_spares().await);
             }
         }));
+    }
+
+    pub(super) fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
     fn named(&self, member: &MemberRef) -> Result<MemberId> {
@@ -403,19 +410,8 @@ impl Array {
 async fn recover(env: &Env, coordinator: &Arc<Coordinator>) -> Result<Arc<Stripes>> {
     let identity = &coordinator.identity;
     let membership = Arc::clone(coordinator) as Arc<dyn crate::stripe::Membership>;
-    let spec = journal::Spec {
-        env: env.clone(),
-        array: identity.array,
-        shape: identity.shape,
-        stripes: identity.stripes(),
-        place: identity.journal(),
-        bearers: Arc::new(RosterBearers(Arc::clone(&membership))),
-    };
-    let roster = membership.roster();
-    let in_sync = roster.slots.iter().enumerate().filter_map(|(i, s)| Some((i, s.primary.clone()?)));
-    let members: Vec<(usize, Arc<Member>)> = in_sync.collect();
     let named = |e: Error| e.array(&identity.name);
-    let recovered = journal::recover(spec, &members).await.map_err(named)?;
+    let recovered = read_journal(env, coordinator).await.map_err(named)?;
     let integrity = Integrity::new(
         identity.areas.checksum_offset,
         identity.shape.width(),
@@ -433,6 +429,29 @@ async fn recover(env: &Env, coordinator: &Arc<Coordinator>) -> Result<Arc<Stripe
     stripes.redo(recovered.replayed, recovered.hold).await.map_err(named)?;
     stripes.start_destager();
     Ok(stripes)
+}
+
+/// Reads the journal back. Members that turn out to be older images of themselves are lost.
+async fn read_journal(env: &Env, coordinator: &Arc<Coordinator>) -> Result<journal::Recovered> {
+    let identity = &coordinator.identity;
+    let membership = Arc::clone(coordinator) as Arc<dyn crate::stripe::Membership>;
+    loop {
+        let spec = journal::Spec {
+            env: env.clone(),
+            array: identity.array,
+            shape: identity.shape,
+            stripes: identity.stripes(),
+            place: identity.journal(),
+            bearers: Arc::new(RosterBearers(Arc::clone(&membership))),
+        };
+        let roster = membership.roster();
+        let in_sync = roster.slots.iter().enumerate().filter_map(|(i, s)| Some((i, s.primary.clone()?)));
+        let members: Vec<(usize, Arc<Member>)> = in_sync.collect();
+        match journal::recover(spec, &members).await? {
+            journal::Outcome::Recovered(recovered) => return Ok(recovered),
+            journal::Outcome::Behind(who) => coordinator.lose_images(who).await?,
+        }
+    }
 }
 
 impl Coordinator {

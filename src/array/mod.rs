@@ -18,6 +18,7 @@ mod progress;
 mod report;
 mod request;
 mod resolve;
+mod returning;
 mod scrub;
 mod scrub_report;
 mod transition;

@@ -38,6 +38,8 @@ pub struct CreateSpec {
 pub struct AssembleOptions {
     /// Time, timers, random.
     pub env: Env,
+    /// Paths at which a member that is away may come back.
+    pub unopened: Vec<String>,
     /// Finds members again.
     pub opener: Arc<dyn Opener>,
     /// Is told what happens.

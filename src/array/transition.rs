@@ -3,14 +3,16 @@
 //! ```text
 //!                 attach                 target                    complete
 //!   (outside) ------------> Spare ------------------> Rebuilding ------------> InSync
-//!       |                     |                        ^   |                     |
-//!       |    target           | lose, detach     target|   | lose, detach        | lose
-//!       +---------------------|------------------------+   v                     v
-//!                             +----------------------> (outside) <------------ Faulty
+//!       |                     |                        ^  |  ^                   |
+//!       |    target           | lose, detach     target|  |  | take back         | lose
+//!       +---------------------|------------------------+  |  +-----------+       v
+//!                             |              lose, detach v              +---- Faulty
+//!                             +----------------------> (outside) <---------------+
 //!                                                              detach, or its slot is completed
 //! ```
 //!
-//! A slot has at most one owner (InSync or Faulty) and at most one member Rebuilding.
+//! A slot has at most one owner (InSync or Faulty) and at most one member Rebuilding. One that was
+//! taken back and is lost again before it is in sync is Faulty again: it may be taken back anew.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, Membership, Role};
@@ -24,6 +26,9 @@ pub(super) enum Change {
     Lose(MemberId),
     /// A spare or a new member is to be filled for a slot.
     Target(Slot, MemberId),
+    /// A member that was lost is to be filled with what it lacks: nothing that changed before this
+    /// epoch.
+    TakeBack(MemberId, Epoch),
     /// The slot's replacement holds everything and takes the slot over.
     Complete(Slot),
     /// A new spare.
@@ -35,15 +40,7 @@ pub(super) enum Change {
 /// Makes one change; refuses what the drawing lacks.
 pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
     match change {
-        Change::Lose(id) => match role(m, id) {
-            Some(Role::InSync(slot)) => {
-                let (lost_at, lost_epoch) = (m.event_count.next(), m.epoch);
-                set(m, Entry { lost_at, lost_epoch, ..entry(id, Role::Faulty(slot)) });
-                Ok(())
-            }
-            Some(Role::Rebuilding(_) | Role::Spare) => drop_entry(m, id),
-            Some(Role::Faulty(_)) | None => Err(refused("lose", id)),
-        },
+        Change::Lose(id) => lose(m, id),
         Change::Target(slot, id) => {
             if target(m, slot).is_some() || !matches!(role(m, id), None | Some(Role::Spare)) {
                 return Err(refused("target", id));
@@ -52,6 +49,13 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
             m.entries.push(entry(id, Role::Rebuilding(slot)));
             Ok(())
         }
+        Change::TakeBack(id, lost_epoch) => match role(m, id) {
+            Some(Role::Faulty(slot)) if target(m, slot).is_none() => {
+                set(m, Entry { lost_epoch, ..entry(id, Role::Rebuilding(slot)) });
+                Ok(())
+            }
+            _ => Err(refused("take back", id)),
+        },
         Change::Complete(slot) => {
             let id = target(m, slot).ok_or_else(|| {
                 Error::new(ErrorKind::InvalidInput, "no replacement is being filled").slot(slot)
@@ -71,6 +75,24 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
             Some(Role::Spare | Role::Rebuilding(_) | Role::Faulty(_)) => drop_entry(m, id),
             Some(Role::InSync(_)) | None => Err(refused("detach", id)),
         },
+    }
+}
+
+fn lose(m: &mut Membership, id: MemberId) -> Result<()> {
+    let lost_at = m.event_count.next();
+    let of_member = m.entry(id).map(|e| (e.role, e.lost_epoch));
+    match of_member {
+        Some((Role::InSync(slot), _)) => {
+            let lost_epoch = m.epoch;
+            set(m, Entry { lost_at, lost_epoch, ..entry(id, Role::Faulty(slot)) });
+            Ok(())
+        }
+        Some((Role::Rebuilding(slot), lost_epoch)) if lost_epoch > Epoch(0) => {
+            set(m, Entry { lost_at, lost_epoch, ..entry(id, Role::Faulty(slot)) });
+            Ok(())
+        }
+        Some((Role::Rebuilding(_) | Role::Spare, _)) => drop_entry(m, id),
+        Some((Role::Faulty(_), _)) | None => Err(refused("lose", id)),
     }
 }
 
@@ -168,6 +190,11 @@ mod tests {
                 _ => None,
             };
             assert_eq!(after(Change::Lose(id(1))).ok(), lose, "{standing:?}");
+            let back = match standing {
+                Some(Role::Faulty(_)) => Some(Some(Role::Rebuilding(s))),
+                _ => None,
+            };
+            assert_eq!(after(Change::TakeBack(id(1), Epoch(1))).ok(), back, "{standing:?}");
             let target = match standing {
                 Some(Role::Spare) | None => Some(Some(Role::Rebuilding(s))),
                 _ => None,
@@ -186,6 +213,21 @@ mod tests {
             };
             assert_eq!(after(Change::Detach(id(1))).ok(), detach, "{standing:?}");
         }
+    }
+
+    #[test]
+    fn a_member_that_was_taken_back_may_be_lost_and_taken_back_again() {
+        let s = Slot(1);
+        let mut m = Membership { epoch: Epoch(9), ..membership(&[Role::InSync(s)]) };
+        apply(&mut m, Change::Lose(id(1))).unwrap();
+        assert_eq!(m.entries[0].lost_epoch, Epoch(9));
+        m.epoch = Epoch(20);
+        apply(&mut m, Change::TakeBack(id(1), Epoch(7))).unwrap();
+        apply(&mut m, Change::Lose(id(1))).unwrap();
+        assert_eq!((m.entries[0].role, m.entries[0].lost_epoch), (Role::Faulty(s), Epoch(7)));
+        // Not while a replacement is being filled.
+        apply(&mut m, Change::Target(s, id(2))).unwrap();
+        assert!(apply(&mut m, Change::TakeBack(id(1), Epoch(7))).is_err());
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum Command {
     Fail(FailArgs),
     /// Put a new member in the place of an old one.
     Replace(ReplaceArgs),
-    /// Add a spare, which takes the place of the next lost member by itself.
+    /// Add a spare, which takes the place of the next lost member by itself; or take a lost member back.
     Add(AddArgs),
     /// Forget a spare or a lost member.
     Remove(RemoveArgs),
@@ -266,8 +266,13 @@ pub struct ReplaceArgs {
 #[command(after_help = "\
 EXAMPLES:
   palisade add tank /dev/sdh
+      a spare; if a slot is lost already, it takes it at once
+  palisade add tank /dev/sdc
+      a member of tank that was lost and works again: it gets back its slot, and only what was
+      written while it was away is written to it
 
-If a slot is lost already, the spare takes it at once.")]
+A member that was away (unplugged, or not there at the start) is taken back by itself as soon as it is
+seen. One that failed, or that `palisade fail` took out, waits for this command.")]
 pub struct AddArgs {
     /// Name of the array.
     #[arg(value_name = "NAME")]

@@ -5,7 +5,6 @@ use super::message::{
 };
 use crate::array::{Applied, MemberRef, RebuildControl, Report, ScrubRecord, ScrubStart, ScrubStarted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::units::MemberId;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Method;
 use hyper::body::Bytes;
@@ -67,15 +66,15 @@ impl Client {
     }
 
     /// Starts filling `new` in place of `old`; says the new member's identity.
-    pub fn replace(&self, old: &MemberRef, new: &str, force: bool) -> Result<MemberId> {
+    pub fn replace(&self, old: &MemberRef, new: &str, force: bool) -> Result<MemberBody> {
         let body = ReplaceBody { old: whole(old)?, new: absolute(new)?, force };
-        self.call(Method::POST, "/v1/members/replace", Some(body)).map(|b: MemberBody| b.uuid)
+        self.call(Method::POST, "/v1/members/replace", Some(body))
     }
 
-    /// Attaches a spare.
-    pub fn add(&self, path: &str, force: bool) -> Result<MemberId> {
+    /// Attaches a spare, or takes back a member that was lost.
+    pub fn add(&self, path: &str, force: bool) -> Result<MemberBody> {
         let body = AddBody { path: absolute(path)?, force };
-        self.call(Method::POST, "/v1/members", Some(body)).map(|b: MemberBody| b.uuid)
+        self.call(Method::POST, "/v1/members", Some(body))
     }
 
     /// Detaches a member.

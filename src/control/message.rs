@@ -107,6 +107,8 @@ pub struct AppliedBody {
 pub struct MemberBody {
     /// Its identity.
     pub uuid: MemberId,
+    /// It had been lost, and is filled with what it missed only.
+    pub returned: bool,
 }
 
 /// It was done.

@@ -134,26 +134,38 @@ impl Desk {
         check_new(&body.new)?;
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
-            let opened = devices::open_new(&*opener, &env, &body.new, body.force).await;
-            let new = opened.map_err(|e| devices::offer_image(e, &body.new, array.required_bytes()))?;
-            array.replace(&body.old, new).await
+            let opened = devices::open(&*opener, &body.new).await;
+            let device = opened.map_err(|e| devices::offer_image(e, &body.new, array.required_bytes()))?;
+            if !body.force
+                && let Some(uuid) = array.take_back(&device, Some(&body.old)).await?
+            {
+                return Ok(MemberBody { uuid, returned: true });
+            }
+            devices::check_blank(&device, &env, body.force).await?;
+            Ok(MemberBody { uuid: array.replace(&body.old, device).await?, returned: false })
         };
-        let uuid = self.on_array(attach).await?;
+        let attached = self.on_array(attach).await?;
         self.save_members();
-        Ok(Reply::Member(MemberBody { uuid }))
+        Ok(Reply::Member(attached))
     }
 
     async fn add(&self, body: AddBody) -> Result<Reply> {
         check_new(&body.path)?;
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
-            let opened = devices::open_new(&*opener, &env, &body.path, body.force).await;
-            let new = opened.map_err(|e| devices::offer_image(e, &body.path, array.required_bytes()))?;
-            array.add(new).await
+            let opened = devices::open(&*opener, &body.path).await;
+            let device = opened.map_err(|e| devices::offer_image(e, &body.path, array.required_bytes()))?;
+            if !body.force
+                && let Some(uuid) = array.take_back(&device, None).await?
+            {
+                return Ok(MemberBody { uuid, returned: true });
+            }
+            devices::check_blank(&device, &env, body.force).await?;
+            Ok(MemberBody { uuid: array.add(device).await?, returned: false })
         };
-        let uuid = self.on_array(attach).await?;
+        let attached = self.on_array(attach).await?;
         self.save_members();
-        Ok(Reply::Member(MemberBody { uuid }))
+        Ok(Reply::Member(attached))
     }
 
     async fn stop(&self) -> Result<Reply> {

@@ -20,16 +20,19 @@ pub fn check_unused(path: &str) -> Result<()> {
     }
 }
 
-/// Opens and locks it; unless forced, refuses with `AlreadyExists` what holds recognisable data,
-/// all of it named.
-pub async fn open_new(opener: &dyn Opener, env: &Env, path: &str, force: bool) -> Result<Candidate> {
-    let backend = opener.open(path).await?;
-    let found = if force { Vec::new() } else { holds(&*backend, env).await? };
+/// Opens and locks it.
+pub async fn open(opener: &dyn Opener, path: &str) -> Result<Candidate> {
+    Ok(Candidate { path: path.to_owned(), backend: opener.open(path).await? })
+}
+
+/// Unless forced, refuses with `AlreadyExists` what holds recognisable data, all of it named.
+pub async fn check_blank(device: &Candidate, env: &Env, force: bool) -> Result<()> {
+    let found = if force { Vec::new() } else { holds(&*device.backend, env).await? };
     if found.is_empty() {
-        return Ok(Candidate { path: path.to_owned(), backend });
+        return Ok(());
     }
     Err(Error::new(ErrorKind::AlreadyExists, format!("holds {}", found.join(" and ")))
-        .member(path)
+        .member(&device.path)
         .hint("give another path, or --force to overwrite what it holds"))
 }
 

@@ -159,7 +159,7 @@ fn report(path: &str, size_bytes: u64, s: &Superblock, copies: Vec<CopyReport>) 
         slot: own.and_then(|e| e.role.slot()),
         event_count: s.membership.event_count,
         lineage: s.membership.lineage,
-        past_lineages: s.membership.previous.clone(),
+        past_lineages: s.membership.previous.iter().map(|a| a.lineage).collect(),
         clean: s.membership.clean,
         created_unix_s: s.created_unix_s,
         data: narrow(s.shape.data()),

@@ -74,6 +74,9 @@ fn words(event: &Event) -> String {
         Event::MemberSuspect { slot, path, reason } => {
             format!("{path} (slot {slot}) fails but is kept, because data would be lost without it: {reason}")
         }
+        Event::MemberReturned { slot, path } => {
+            format!("{path} (slot {slot}) is back; what it missed is being written to it")
+        }
         Event::MemberRecovered { slot, path } => format!("{path} (slot {slot}) answers again"),
         Event::ReadRepaired { slot, offset_bytes, len_bytes } => {
             let len = format_size(*len_bytes);

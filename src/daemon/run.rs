@@ -190,8 +190,9 @@ fn assemble(
     runtime: &Runtime,
     observer: Arc<dyn Observer>,
 ) -> Result<(Arc<Array>, Vec<Unopened>)> {
-    let options = AssembleOptions {
+    let mut options = AssembleOptions {
         env: runtime.env(),
+        unopened: Vec::new(),
         opener: devices::opener(),
         observer,
         member_deadline: Duration::from_millis(config.member_deadline_ms),
@@ -202,12 +203,16 @@ fn assemble(
     };
     let (paths, mut left_out) = leave_out(config, &run.exclude)?;
     let id = config.uuid;
+    let excluded = run.exclude.clone();
     run_on(&runtime.remote(0), move || async move {
         let (candidates, mut unopened) = devices::open_listed(&*options.opener, &paths).await?;
         unopened.append(&mut left_out);
         for absent in &unopened {
             tracing::warn!("goes on without {}", absent.why);
         }
+        // One that is left out as asked stays out.
+        let away = unopened.iter().map(|u| u.path.clone()).filter(|p| !excluded.contains(p));
+        options.unopened = away.collect();
         match Array::assemble(id, candidates, options).await {
             Ok(array) => {
                 task::supervise(&array);

@@ -5,6 +5,10 @@
 //! differed then is still in the journal, or was lost by the device, so that pages that differ are
 //! written home anew. A sector that is damaged on every member is taken for allocated: then the
 //! checksums decide what can be read.
+//!
+//! An epoch begins when everything of the last but one is home on every member that counts. So one that
+//! lacks a change older than the two latest epochs is not what it was: somebody put an older image of it
+//! back, or it forgot what it had flushed.
 
 use super::map::{EpochMap, Stamp};
 use crate::env::join_all;
@@ -22,14 +26,22 @@ const BATCH: u64 = 256;
 /// Pages of one member that are not holes; `None` for one that cannot be read.
 type Copy = BTreeMap<u64, Option<[Sector; SECTORS_PER_PAGE]>>;
 
-/// The map as `members` (those in sync) have it; it begins in an epoch after all in it and `floor`.
+/// What the members say.
+pub struct Loaded {
+    /// The map; it begins in an epoch after all in it and the floor.
+    pub map: EpochMap,
+    /// By their place among the members: those that lack what they must have.
+    pub behind: Vec<usize>,
+}
+
+/// The map as `members` (those in sync) have it. What changed before the epoch `floor` is home.
 pub async fn load(
     array: ArrayId,
     stripes: u64,
     offset: u64,
     members: &[Arc<Member>],
     floor: Epoch,
-) -> EpochMap {
+) -> Loaded {
     let map = EpochMap::new(array, offset, stripes);
     let pages = stripes.div_ceil(PAGE_ENTRIES as u64);
     let copies = join_all(members.iter().map(|m| read(m, array, offset, pages))).await;
@@ -41,8 +53,39 @@ pub async fn load(
             merge(&map, &copies, page, sector, floor);
         }
     }
+    let settled = map.latest().0.saturating_sub(1);
+    let is_behind = |copy: &Copy| {
+        let lacks = |(page, sector)| lacks(&map, copy, page, sector, Epoch(settled));
+        map.present_pages().into_iter().flat_map(|p| (0..SECTORS_PER_PAGE).map(move |s| (p, s))).any(lacks)
+    };
+    let behind = copies.iter().enumerate().filter(|(_, c)| is_behind(c)).map(|(i, _)| i).collect();
     map.begin_after(floor);
-    map
+    Loaded { map, behind }
+}
+
+/// What one member says of a sector; `None` if it cannot be read.
+fn said(copy: &Copy, page: u64, sector: usize) -> Option<(u32, [u32; SECTOR_ENTRIES])> {
+    const NEVER: [u32; SECTOR_ENTRIES] = [0; SECTOR_ENTRIES];
+    match copy.get(&page) {
+        None => Some((0, NEVER)),
+        Some(None) => None,
+        Some(Some(sectors)) => match sectors.get(sector) {
+            Some(Sector::Good { generation, entries }) => Some((*generation, *entries)),
+            Some(Sector::Blank) => Some((0, NEVER)),
+            Some(Sector::Bad) | None => None,
+        },
+    }
+}
+
+/// Whether a member does not have something in a sector that changed before the epoch `settled`.
+fn lacks(map: &EpochMap, copy: &Copy, page: u64, sector: usize, settled: Epoch) -> bool {
+    let Some((_, entries)) = said(copy, page, sector) else { return false };
+    let known = (first_of(page, sector)..).map(|stripe| map.stamp(StripeIndex(stripe)));
+    known.zip(entries).any(|(known, own)| known.epoch < settled && known != Stamp::decode(own))
+}
+
+fn first_of(page: u64, sector: usize) -> u64 {
+    page * PAGE_ENTRIES as u64 + (sector * SECTOR_ENTRIES) as u64
 }
 
 /// One member's map, as far as it can be read.
@@ -101,18 +144,9 @@ async fn read_pages(
 
 /// Puts what the members say of one sector into the map.
 fn merge(map: &EpochMap, copies: &[Copy], page: u64, sector: usize, floor: Epoch) {
-    const NEVER: [u32; SECTOR_ENTRIES] = [0; SECTOR_ENTRIES];
-    let of_copy = |copy: &Copy| match copy.get(&page) {
-        None => Some((0, NEVER)),
-        Some(None) => None,
-        Some(Some(sectors)) => match sectors.get(sector) {
-            Some(Sector::Good { generation, entries }) => Some((*generation, *entries)),
-            Some(Sector::Blank) => Some((0, NEVER)),
-            Some(Sector::Bad) | None => None,
-        },
-    };
-    let said: Vec<Option<(u32, [u32; SECTOR_ENTRIES])>> = copies.iter().map(of_copy).collect();
-    let first = page * PAGE_ENTRIES as u64 + (sector * SECTOR_ENTRIES) as u64;
+    let said: Vec<Option<(u32, [u32; SECTOR_ENTRIES])>> =
+        copies.iter().map(|copy| said(copy, page, sector)).collect();
+    let first = first_of(page, sector);
     let newest = said.iter().flatten().max_by_key(|(generation, _)| *generation);
     match newest {
         Some((generation, entries)) => {

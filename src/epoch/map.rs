@@ -135,7 +135,7 @@ impl EpochMap {
     }
 
     /// Goes on to the next epoch; answers the one that ends.
-    pub fn raise(&self) -> Epoch {
+    fn raise(&self) -> Epoch {
         // Under the lock: whoever notes a change has done so with the old epoch or does with the new.
         let _changed = self.changed();
         let now = self.now.load(Ordering::Acquire);
@@ -143,13 +143,42 @@ impl EpochMap {
         Epoch(now)
     }
 
-    /// Begins later than any epoch in the map and than `floor`.
+    /// Goes on after a start, later than any epoch in the map; what is older than `floor` is known to
+    /// be home.
     pub(super) fn begin_after(&self, floor: Epoch) {
-        let latest = self.pages.iter().filter_map(OnceLock::get).flat_map(|p| &p.entries);
-        let latest = latest.map(|e| Stamp::decode(e.load(Ordering::Relaxed)).epoch.0).max().unwrap_or(0);
-        let last = latest.max(floor.0).min(ALLOCATED - 2);
+        let last = self.latest().0.max(floor.0).min(ALLOCATED - 2);
         self.now.store(last + 1, Ordering::Release);
-        self.durable.store(last, Ordering::Release);
+        self.durable.store(floor.0.saturating_sub(1), Ordering::Release);
+    }
+
+    /// Ends an epoch, unless one that ended is not known to be home yet: so that whoever has seen an
+    /// epoch begin has everything of the last but one before it. Answers the epoch that will be known
+    /// to be home once everything changed so far is.
+    pub fn end_epoch(&self) -> Epoch {
+        let now = self.now();
+        match now.0.checked_sub(1) {
+            Some(ended) if ended > self.durable().0 => Epoch(ended),
+            _ => self.raise(),
+        }
+    }
+
+    /// Up to which epoch, exclusive, a member whose own map is `own` has everything that this map
+    /// knows of; at most `limit`.
+    pub fn same_before(&self, own: &Self, limit: Epoch) -> Epoch {
+        let mut pages = self.present_pages();
+        pages.extend(own.present_pages());
+        let stripes = pages.into_iter().flat_map(|page| {
+            let first = page * PAGE_ENTRIES as u64;
+            (first..first + PAGE_ENTRIES as u64).map(StripeIndex)
+        });
+        let differing = stripes.filter(|s| self.stamp(*s) != own.stamp(*s));
+        differing.map(|s| self.stamp(s).epoch).min().map_or(limit, |first| first.min(limit))
+    }
+
+    /// The epoch of the latest change.
+    pub fn latest(&self) -> Epoch {
+        let entries = self.pages.iter().filter_map(OnceLock::get).flat_map(|p| &p.entries);
+        Epoch(entries.map(|e| Stamp::decode(e.load(Ordering::Relaxed)).epoch.0).max().unwrap_or(0))
     }
 
     /// The pages that anything was ever written to.
@@ -174,7 +203,7 @@ impl EpochMap {
     }
 
     /// A page is home, or (`Err` with its pin) is not.
-    pub fn end(&self, page: u64, done: Result<(), Option<Pinned>>) {
+    pub fn page_is_home(&self, page: u64, done: Result<(), Option<Pinned>>) {
         let mut changed = self.changed();
         let Some(home) = changed.get_mut(&page) else { return };
         match done {
@@ -261,11 +290,11 @@ mod tests {
         assert_eq!(begun.iter().map(|(page, ..)| *page).collect::<Vec<_>>(), [0, 1]);
         assert!(map.begin().is_empty(), "they are on their way");
         map.note(StripeIndex(2), true, None);
-        map.end(0, Ok(()));
-        map.end(1, Err(None));
+        map.page_is_home(0, Ok(()));
+        map.page_is_home(1, Err(None));
         assert_eq!(map.not_home(), 2);
         for (page, ..) in map.begin() {
-            map.end(page, Ok(()));
+            map.page_is_home(page, Ok(()));
         }
         assert_eq!(map.not_home(), 0);
     }

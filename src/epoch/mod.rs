@@ -8,5 +8,5 @@
 mod load;
 mod map;
 
-pub use load::load;
+pub use load::{Loaded, load};
 pub use map::{EpochMap, Stamp};

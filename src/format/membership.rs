@@ -68,6 +68,16 @@ impl Role {
     }
 }
 
+/// A history that the present one goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Its identity.
+    pub lineage: Lineage,
+    /// The write count of the superblocks it ended with. A member that carries a later one of this
+    /// lineage was part of a history that went on otherwise.
+    pub write_count: u64,
+}
+
 /// One member in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -91,7 +101,7 @@ pub struct Membership {
     /// Identity of the present history.
     pub lineage: Lineage,
     /// Histories before it, newest first, at most [`MAX_PREVIOUS`].
-    pub previous: Vec<Lineage>,
+    pub previous: Vec<Ancestor>,
     /// The array was stopped in order; nothing is under way.
     pub clean: bool,
     /// Of epochs before this one every change is home on every member that counts. From 1 to
@@ -118,9 +128,13 @@ impl Membership {
         out.u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         out.u64(0);
         for place in 0..MAX_PREVIOUS {
-            out.put(&self.previous.get(place).copied().unwrap_or(Lineage::NIL).to_bytes());
+            out.put(&self.previous.get(place).map_or(Lineage::NIL, |a| a.lineage).to_bytes());
         }
         out.u32(self.epoch.0);
+        out.u32(0);
+        for place in 0..MAX_PREVIOUS {
+            out.u64(self.previous.get(place).map_or(0, |a| a.write_count));
+        }
     }
 
     pub(super) fn encode_entries(&self, out: &mut Writer) {
@@ -146,10 +160,17 @@ impl Membership {
         for place in 0..MAX_PREVIOUS {
             let lineage = Lineage::from_bytes(input.array()?);
             if place < previous_count {
-                previous.push(lineage);
+                previous.push(Ancestor { lineage, write_count: 0 });
             }
         }
         let epoch = Epoch(input.u32()?);
+        input.skip(4)?;
+        for place in 0..MAX_PREVIOUS {
+            let write_count = input.u64()?;
+            if let Some(ancestor) = previous.get_mut(place) {
+                ancestor.write_count = write_count;
+            }
+        }
         let head = Self { event_count, lineage, previous, clean, epoch, entries: Vec::new() };
         Ok((head, entry_count))
     }

@@ -50,6 +50,11 @@ impl Integrity {
         Arc::clone(tables.entry(member.id()).or_insert_with(new))
     }
 
+    /// Forgets a member's table: it is to be read anew.
+    pub fn forget(&self, member: MemberId) {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).remove(&member);
+    }
+
     /// Members and their blocks of which a table turned out to have lost some, each told once. Only the
     /// other members know what belongs there.
     pub fn take_gaps(&self) -> Vec<(MemberId, Range<u64>)> {

@@ -232,9 +232,9 @@ impl Journal {
     /// Tells the members where a replay has to begin; the next sync makes that durable.
     async fn checkpoint(&self) -> Result<()> {
         let (tail, generation) = {
-            let mut state = self.state();
-            state.generation += 1;
-            (state.ring.tail(), state.generation)
+            let state = self.state();
+            // Tried again under the same number: nobody who counts may fall behind by failures.
+            (state.ring.tail(), state.generation + 1)
         };
         let page = Bytes::from(Checkpoint { array: self.array, generation, tail }.encode().to_vec());
         let offset = self.place.offset + Checkpoint::page_of(generation);
@@ -253,7 +253,9 @@ impl Journal {
             }
         }
         outcome?;
-        self.state().checkpoint = Some(tail);
+        let mut state = self.state();
+        state.generation = generation;
+        state.checkpoint = Some(tail);
         Ok(())
     }
 }

@@ -14,5 +14,5 @@ mod replay;
 mod ring;
 
 pub use log::{Bearers, Journal, Place, Ticket};
-pub use recover::{Recovered, Spec, format, recover};
+pub use recover::{Outcome, Recovered, Spec, clear, format, recover};
 pub use replay::{Changes, Opened, Redo, Replayed, StagedBlock, Start, Underway};

@@ -5,6 +5,10 @@
 //! frames are honoured in order and only when every member that counts has its shard. What is read
 //! was decided to have happened, so it must be found again after the next crash too, whoever is
 //! lost then: shards that are missing on a member are written anew before anything else is.
+//!
+//! A checkpoint is acted upon only once every member that counts has it. So one that is two behind is not
+//! what it was: an older image of it was put back. One that is one behind may be, too, unless the log can
+//! still be read from there on: then all it may lack is done again.
 
 use super::commit::RING_START;
 use super::log::{Bearers, Journal, Place};
@@ -26,6 +30,14 @@ use std::sync::Arc;
 
 /// Read ahead on each member, in bytes.
 const WINDOW: u64 = 1 << 20;
+
+/// What reading a log back came to.
+pub enum Outcome {
+    /// It was read.
+    Recovered(Recovered),
+    /// These members are older images of themselves: it is to be read without them.
+    Behind(Vec<MemberId>),
+}
 
 /// A log that was read back.
 pub struct Recovered {
@@ -60,36 +72,46 @@ pub async fn format(member: &Member, array: ArrayId, place: Place) -> Result<()>
     member.write(offset, vec![Bytes::from(page.to_vec())], Persistence::Cached).await
 }
 
+/// Makes a member's checkpoints unknown, before it bears the log again.
+pub async fn clear(member: &Member, place: Place) -> Result<()> {
+    member.zero(place.offset, CHECKPOINT_PAGES * CHECKPOINT_BYTES as u64, false).await
+}
+
 fn first_checkpoint(array: ArrayId) -> Checkpoint {
     Checkpoint { array, generation: 0, tail: Tail { seq: 1, offset: 0, prev_nonce: 0 } }
 }
 
 /// Reads the log of `members` (by slot: those in sync) back.
-pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Recovered> {
-    let newest = newest_checkpoint(&spec, members).await?;
+pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Outcome> {
+    let Checkpoints { newest, one_behind, behind } = checkpoints(&spec, members).await?;
+    if !behind.is_empty() {
+        return Ok(Outcome::Behind(behind));
+    }
     let ring_len = spec.place.len - RING_START;
     if newest.tail.offset > ring_len {
         return Err(corrupt("the journal's checkpoint points beyond the journal"));
     }
-    let mut walk = Walk::new(&spec, members, ring_len)?;
-    let mut next = newest.tail;
+    let mut from = newest.tail;
+    let mut found = Vec::new();
+    if let Some((older, _)) = &one_behind {
+        from = older.tail;
+        found = walk(&spec, members, from, ring_len).await?;
+        if !passes(from, &found, newest.tail) {
+            return Ok(Outcome::Behind(one_behind.map(|(_, who)| who).unwrap_or_default()));
+        }
+    } else {
+        found.extend(walk(&spec, members, from, ring_len).await?);
+    }
     let blocks = (spec.shape.stripe_bytes() / BLOCK_BYTES, spec.shape.chunk_bytes() / BLOCK_BYTES);
     let mut replay = Replay::new(blocks.0, blocks.1);
-    let mut found = Vec::new();
-    while let Some(frame) = walk.next(next).await {
+    for frame in &found {
         for record in records(frame.payload.clone())? {
             check(&record, &spec.shape, spec.stripes)?;
             replay.take(frame.place.seq, record);
         }
-        next = Tail {
-            seq: frame.place.seq + 1,
-            offset: frame.place.offset + frame.len,
-            prev_nonce: frame.nonce,
-        };
-        found.push(frame);
     }
     let replayed = replay.finish();
-    let mut ring = Ring::new(ring_len, newest.tail);
+    let mut ring = Ring::new(ring_len, from);
     for frame in &found {
         let staged = replayed.staged.values().filter(|s| s.seq == frame.place.seq).count() as u64;
         ring.found(frame.place, frame.len, frame.nonce, staged + 1);
@@ -103,7 +125,28 @@ pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Rec
         journal.flush_bearers().await?;
     }
     let hold = journal.hold_all(found.iter().map(|f| f.place.seq).collect());
-    Ok(Recovered { journal, replayed, hold })
+    Ok(Outcome::Recovered(Recovered { journal, replayed, hold }))
+}
+
+/// The frames of the chain from `from` on.
+async fn walk(
+    spec: &Spec,
+    members: &[(usize, Arc<Member>)],
+    from: Tail,
+    ring_len: u64,
+) -> Result<Vec<Found>> {
+    let mut walk = Walk::new(spec, members, ring_len)?;
+    let mut found: Vec<Found> = Vec::new();
+    while let Some(frame) = walk.next(found.last().map_or(from, Found::next)).await {
+        found.push(frame);
+    }
+    Ok(found)
+}
+
+/// Whether the frames from `from` on reach the place where `tail` says the next one is.
+fn passes(from: Tail, found: &[Found], tail: Tail) -> bool {
+    let same = |at: Tail| (at.seq, at.prev_nonce) == (tail.seq, tail.prev_nonce);
+    same(from) || found.iter().any(|frame| same(frame.next()))
 }
 
 /// Refuses a record that names what the array does not have.
@@ -147,25 +190,53 @@ fn corrupt(what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, what)
 }
 
-/// The checkpoint of the highest generation that any member in sync holds.
-async fn newest_checkpoint(spec: &Spec, members: &[(usize, Arc<Member>)]) -> Result<Checkpoint> {
-    let page = |index: u64, member: &Arc<Member>| {
-        let (member, offset) = (Arc::clone(member), spec.place.offset + index * CHECKPOINT_BYTES as u64);
-        async move {
-            match Checkpoint::decode(&member.read(offset, CHECKPOINT_BYTES).await.ok()?, spec.array) {
-                // A newer build's may be newer than any that can be read.
-                Err(e) if e.kind() == ErrorKind::Unsupported => Some(Err(e.member(member.path()))),
-                other => other.ok().map(Ok),
-            }
-        }
+/// What the members' checkpoints say.
+struct Checkpoints {
+    /// The one of the highest generation that any member in sync holds.
+    newest: Checkpoint,
+    /// The one before it, and the members that have no newer one.
+    one_behind: Option<(Checkpoint, Vec<MemberId>)>,
+    /// Members that have neither.
+    behind: Vec<MemberId>,
+}
+
+async fn checkpoints(spec: &Spec, members: &[(usize, Arc<Member>)]) -> Result<Checkpoints> {
+    let own = join_all(members.iter().map(|(_, m)| own_checkpoint(spec, m))).await;
+    // Of a member of which neither page can be read nothing is said here.
+    let own = own.into_iter().filter_map(Result::transpose);
+    let own: Vec<(MemberId, Checkpoint)> = own.collect::<Result<_>>()?;
+    let Some(newest) = own.iter().map(|(_, c)| c.clone()).max_by_key(age) else {
+        return Err(corrupt("no member holds a readable journal checkpoint")
+            .hint("bring back more of the array's members and start again"));
     };
-    let pages = members.iter().flat_map(|(_, m)| (0..CHECKPOINT_PAGES).map(|i| page(i, m)));
-    let found = join_all(pages.collect::<Vec<_>>()).await;
-    let found: Vec<Checkpoint> = found.into_iter().flatten().collect::<Result<_>>()?;
-    found.into_iter().max_by_key(|c| c.generation).ok_or_else(|| {
-        corrupt("no member holds a readable journal checkpoint")
-            .hint("bring back more of the array's members and start again")
-    })
+    let lag = |c: &Checkpoint| newest.generation - c.generation;
+    let who = |wanted: &dyn Fn(u64) -> bool| {
+        own.iter().filter(|(_, c)| wanted(lag(c))).map(|(id, _)| *id).collect::<Vec<_>>()
+    };
+    let oldest = own.iter().map(|(_, c)| c).filter(|c| lag(c) == 1).min_by_key(|c| age(c)).cloned();
+    let one_behind = oldest.map(|c| (c, who(&|lag| lag == 1)));
+    let behind = who(&|lag| lag > 1);
+    Ok(Checkpoints { newest, one_behind, behind })
+}
+
+/// A member's newest checkpoint.
+async fn own_checkpoint(spec: &Spec, member: &Arc<Member>) -> Result<Option<(MemberId, Checkpoint)>> {
+    let mut newest: Option<Checkpoint> = None;
+    for index in 0..CHECKPOINT_PAGES {
+        let offset = spec.place.offset + index * CHECKPOINT_BYTES as u64;
+        let Ok(page) = member.read(offset, CHECKPOINT_BYTES).await else { continue };
+        match Checkpoint::decode(&page, spec.array) {
+            Ok(found) => newest = newest.into_iter().chain([found]).max_by_key(age),
+            // A newer build's may be newer than any that can be read.
+            Err(e) if e.kind() == ErrorKind::Unsupported => return Err(e.member(member.path())),
+            Err(_) => {}
+        }
+    }
+    Ok(newest.map(|c| (member.id(), c)))
+}
+
+fn age(checkpoint: &Checkpoint) -> (u64, u64) {
+    (checkpoint.generation, checkpoint.tail.seq)
 }
 
 /// A frame that counts.
@@ -176,6 +247,14 @@ struct Found {
     payload: Bytes,
     /// The members whose shard is good.
     held_by: Vec<MemberId>,
+}
+
+impl Found {
+    /// Where the frame after it is.
+    fn next(&self) -> Tail {
+        let Self { place, nonce, len, .. } = self;
+        Tail { seq: place.seq + 1, offset: place.offset + len, prev_nonce: *nonce }
+    }
 }
 
 /// Reads along the chain.

@@ -45,6 +45,13 @@ pub enum Event {
         /// Its path.
         path: String,
     },
+    /// A member that was lost is taken back, and filled with what it lacks.
+    MemberReturned {
+        /// Its slot.
+        slot: Slot,
+        /// Its path now.
+        path: String,
+    },
     /// A member could not read something that was then reconstructed.
     ReadRepaired {
         /// Its slot.

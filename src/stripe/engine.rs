@@ -15,7 +15,7 @@ use crate::geometry::Shape;
 use crate::integrity::{Integrity, Pinned, sum};
 use crate::journal::Journal;
 use crate::member::{Member, Persistence};
-use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
+use crate::units::{BLOCK_BYTES, MemberId, Slot, StripeIndex};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -91,6 +91,11 @@ impl Stripes {
     /// The shape.
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    /// Forgets what is in memory of a member that was lost and is to be taken back.
+    pub fn forget(&self, member: MemberId) {
+        self.integrity.forget(member);
     }
 
     /// Makes everything answered so far durable on every member that counts.

@@ -1,5 +1,6 @@
 //! Filling replacements: runs of stripes, read and written in large merged I/O, under their locks.
-//! Unallocated stripes need nothing.
+//! Unallocated stripes need nothing, nor do those that did not change while a member that was taken
+//! back was away.
 
 use super::engine::{Stripes, to_usize};
 use super::gather::{Care, Want};
@@ -45,9 +46,9 @@ impl Stripes {
         }
         let roster = self.membership.roster();
         let fills = fills(self, &roster, first, count);
-        let (fills, empty): (Vec<_>, Vec<_>) =
-            fills.into_iter().partition(|f| self.epochs.is_allocated(f.stripe));
-        empty.iter().for_each(|f| f.target.rebuilt.insert(f.stripe));
+        let (idle, fills): (Vec<_>, Vec<_>) =
+            fills.into_iter().partition(|f| self.needs_nothing(f.stripe, f.target));
+        idle.iter().for_each(|f| f.target.rebuilt.insert(f.stripe));
         let chunks = self.chunks_for(&roster, &fills, first, count).await;
         let mut done = Vec::with_capacity(fills.len());
         for (fill, chunk) in fills.into_iter().zip(chunks) {
@@ -66,6 +67,27 @@ impl Stripes {
             outcome.written_bytes += written;
         }
         outcome
+    }
+
+    /// Marks those of `count` stripes from `first` on filled that need no filling; looks only at the
+    /// epoch map.
+    pub async fn skip_run(&self, first: StripeIndex, count: u64) {
+        let roster = self.membership.roster();
+        let idle = |fill: &Fill<'_>| self.needs_nothing(fill.stripe, fill.target);
+        if !fills(self, &roster, first, count).iter().any(idle) {
+            return;
+        }
+        let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
+        let roster = self.membership.roster();
+        for fill in fills(self, &roster, first, count).iter().filter(|f| idle(f)) {
+            fill.target.rebuilt.insert(fill.stripe);
+        }
+    }
+
+    /// Whether a replacement has all of a stripe, as far as the epoch map knows.
+    fn needs_nothing(&self, stripe: StripeIndex, target: &Target) -> bool {
+        let stamp = self.epochs.stamp(stripe);
+        !self.torn.contains(stripe) && (!stamp.allocated || stamp.epoch < target.lacks_from)
     }
 
     /// The chunk for each fill, in order.

@@ -3,7 +3,7 @@
 use crate::env::LocalFuture;
 use crate::error::Error;
 use crate::member::Member;
-use crate::units::{MemberId, StripeIndex};
+use crate::units::{Epoch, MemberId, StripeIndex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -95,6 +95,8 @@ pub struct Target {
     pub member: Arc<Member>,
     /// What it holds already.
     pub rebuilt: Arc<RebuiltMap>,
+    /// It was taken back, and lacks no change of earlier epochs.
+    pub lacks_from: Epoch,
 }
 
 /// A slot as the data path sees it.

@@ -74,7 +74,7 @@ impl Stripes {
             return None;
         }
         *raised = Some(now);
-        Some(self.epochs.raise())
+        Some(self.epochs.end_epoch())
     }
 
     /// Restores what a page of a checksum table lost, stripe by stripe, so that its blocks count again
@@ -125,7 +125,7 @@ impl Stripes {
                 async move {
                     let done = self.write_epoch_page(members, *page, bytes).await;
                     let failed = || Error::new(ErrorKind::Io, "the epoch map could not be written");
-                    self.epochs.end(*page, done.as_ref().copied().map_err(|_| pin.clone()));
+                    self.epochs.page_is_home(*page, done.as_ref().copied().map_err(|_| pin.clone()));
                     done.map_err(|_| failed())
                 }
             });

@@ -20,6 +20,12 @@ const RUN_BYTES: u64 = 1 << 20;
 const SIDE_BY_SIDE: usize = 2;
 /// How often progress is made durable.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// Stripes looked at under one lock for what needs no filling.
+const SKIP_STEP: usize = 1024;
+const SKIP_STRIPES: u64 = SKIP_STEP as u64;
+/// After so many looks whoever else has something to do gets a turn, of this length at least.
+const SKIPS_AT_ONCE: usize = 64;
+const BREATH: Duration = Duration::from_micros(10);
 /// How long to wait before trying stripes again that could not be read.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -39,6 +45,9 @@ pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
             return Ok(());
         }
         report(array, &targets, pace.moved(array, 0));
+        if pass.is_news(&targets) {
+            skip(array).await;
+        }
         let runs = pass.next_runs(array, &targets);
         if runs.is_empty() {
             if pass.blocked > 0 {
@@ -77,17 +86,21 @@ struct Pass {
 }
 
 impl Pass {
+    /// Whether it was begun for other replacements, or for none.
+    fn is_news(&self, targets: &[(Slot, Target)]) -> bool {
+        self.need.as_ref().is_none_or(|(known, _)| *known != ids(targets))
+    }
+
     /// The next runs of stripes to fill; none if the walk has come to its end.
     fn next_runs(&mut self, array: &Array, targets: &[(Slot, Target)]) -> Vec<(StripeIndex, u64)> {
         let stripes = array.stripe_count();
         let per_run = (RUN_BYTES / array.stripes().shape().chunk_bytes()).max(1);
         let lacking = |s: u64| targets.iter().filter(|(_, t)| !t.rebuilt.contains(StripeIndex(s))).count();
-        let members: Vec<MemberId> = targets.iter().map(|(_, t)| t.member.id()).collect();
         let most = match &self.need {
-            Some((known, most)) if *known == members => *most,
+            Some((known, most)) if *known == ids(targets) => *most,
             _ => {
                 let most = (0..stripes).map(lacking).max().unwrap_or(0);
-                *self = Self { need: Some((members, most)), ..Self::default() };
+                *self = Self { need: Some((ids(targets), most)), ..Self::default() };
                 most
             }
         };
@@ -107,6 +120,24 @@ impl Pass {
         }
         runs
     }
+}
+
+/// Counts as filled whatever needs no filling.
+async fn skip(array: &Array) {
+    let stripes = array.stripe_count();
+    for (number, first) in (0..stripes).step_by(SKIP_STEP).enumerate() {
+        array.stripes().skip_run(StripeIndex(first), SKIP_STRIPES.min(stripes - first)).await;
+        if number % SKIPS_AT_ONCE == SKIPS_AT_ONCE - 1 {
+            array.env().sleep(BREATH).await;
+            if array.switch().stopping() {
+                return;
+            }
+        }
+    }
+}
+
+fn ids(targets: &[(Slot, Target)]) -> Vec<MemberId> {
+    targets.iter().map(|(_, t)| t.member.id()).collect()
 }
 
 /// Hands slots over whose replacements are full; says whether there was one.

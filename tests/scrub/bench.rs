@@ -87,6 +87,7 @@ impl Bench {
             candidates.push(Candidate { backend: opener.open(&path).await.unwrap(), path });
         }
         let options = AssembleOptions {
+            unopened: Vec::new(),
             env: process.env(),
             opener: Arc::new(opener),
             observer: Arc::new(Silent),

@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Runs an admin's command in the array's process, within a time.
-    async fn command<T: 'static>(
+    pub async fn command<T: 'static>(
         &self,
         name: &str,
         future: impl Future<Output = Result<T, Error>> + 'static,
@@ -160,7 +160,11 @@ impl World {
 
     async fn mend_something(&mut self) -> Check {
         self.start_burst(6);
-        match self.random.below(10) {
+        if self.random.chance(300) {
+            self.take_image();
+        }
+        match self.random.below(14) {
+            10..14 => self.bring_one_back().await?,
             0..5 => {
                 let slots = self.lost_slots();
                 let rebuilding = self.report().tasks.iter().any(|t| !t.slots.is_empty());
@@ -299,6 +303,12 @@ impl World {
         if !(degraded_allowed || self.lost_slots().is_empty()) {
             return Ok(());
         }
+        let swap = degraded_allowed && self.random.chance(250);
+        if swap {
+            self.take_image();
+            self.start_burst(12);
+            self.pause(Duration::from_secs(6)).await;
+        }
         if self.random.chance(700) {
             self.start_burst(12);
         }
@@ -316,7 +326,9 @@ impl World {
         self.crash(crash);
         self.heal_all();
         let mut missing = 0;
-        if degraded_allowed && may_go > 0 && self.random.chance(300) {
+        if swap && may_go > 0 {
+            missing += u64::from(self.put_some_image_back());
+        } else if degraded_allowed && may_go > 0 && self.random.chance(300) {
             missing = self.random.between(1, may_go as u64);
             self.detach_some(usize::try_from(missing).unwrap());
         }

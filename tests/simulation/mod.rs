@@ -17,6 +17,7 @@ mod media;
 mod model;
 mod recovery;
 mod restarts;
+mod returns;
 mod rot;
 mod run;
 mod scenario;

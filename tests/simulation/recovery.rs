@@ -103,6 +103,8 @@ impl World {
             shelf: BTreeMap::new(),
             running: None,
             io: Io::new(self.io.model.borrow().clone(), self.io.stripe_bytes),
+            images: BTreeMap::new(),
+            returned: Arc::default(),
             faulted: BTreeSet::new(),
             evil: BTreeSet::new(),
             gone_faulty: Arc::default(),

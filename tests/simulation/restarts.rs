@@ -38,6 +38,12 @@ impl World {
         if self.random.chance(500) {
             let most = self.random.index(safe + 1);
             self.detach_some(most);
+            if most < safe && self.random.chance(300) {
+                let name = self.random.pick(&in_sync).cloned().unwrap_or_default();
+                if self.disks.get(&name).is_some() {
+                    self.put_image_back(&name);
+                }
+            }
         }
         if self.random.chance(500) {
             self.note(|| "names are permuted".into());

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 /// Polls after which a run is given up.
 pub const STEP_LIMIT: u64 = 60_000_000;
@@ -32,6 +33,7 @@ pub struct Stats {
     pub crashes: u64,
     pub restarts: u64,
     pub replacements: u64,
+    pub returned: u64,
     pub beyond: u64,
     pub rotten: u64,
     pub polls: u64,
@@ -45,6 +47,7 @@ impl Stats {
         self.crashes += other.crashes;
         self.restarts += other.restarts;
         self.replacements += other.replacements;
+        self.returned += other.returned;
         self.beyond += other.beyond;
         self.rotten += other.rotten;
         self.polls += other.polls;
@@ -56,13 +59,14 @@ impl fmt::Display for Stats {
         write!(
             f,
             "{} requests ({} refused), {} faults, {} crashes, {} restarts, \
-             {} replacements, {} times beyond parity, {} rotten places",
+             {} replacements, {} members taken back, {} times beyond parity, {} rotten places",
             self.requests,
             self.refused,
             self.faults,
             self.crashes,
             self.restarts,
             self.replacements,
+            self.returned,
             self.beyond,
             self.rotten
         )
@@ -144,6 +148,7 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
             let mut stats = world.stats;
             stats.requests = world.io.requests.get();
             stats.refused = world.io.refused.get();
+            stats.returned = world.returned.load(Ordering::Relaxed);
             Ok(stats)
         });
         match result {

@@ -15,6 +15,7 @@ use palisade::member::sim::Crash;
 use palisade::observe::{Event, Observer};
 use palisade::units::{ArrayId, BLOCK_BYTES};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,13 +23,16 @@ use std::time::Duration;
 struct Tracer {
     env: SimEnv,
     gone_faulty: Arc<Mutex<Vec<String>>>,
+    returned: Arc<AtomicU64>,
 }
 
 impl Observer for Tracer {
     fn event(&self, event: Event) {
         self.env.note(&[10], || format!("event {event:?}"));
-        if let Event::MemberFaulty { path, .. } = event {
-            self.gone_faulty.lock().unwrap().push(path);
+        match event {
+            Event::MemberFaulty { path, .. } => self.gone_faulty.lock().unwrap().push(path),
+            Event::MemberReturned { .. } => drop(self.returned.fetch_add(1, Ordering::Relaxed)),
+            _ => {}
         }
     }
 }
@@ -72,6 +76,8 @@ impl World {
             id: ArrayId::NIL,
             running: None,
             io: Io::new(Model::new(volume_bytes), shape.stripe_bytes()),
+            images: BTreeMap::new(),
+            returned: Arc::default(),
             faulted: BTreeSet::new(),
             evil: BTreeSet::new(),
             gone_faulty: Arc::default(),
@@ -106,11 +112,12 @@ impl World {
     }
 
     fn options(&mut self, process: &SimEnv) -> AssembleOptions {
-        let gone_faulty = Arc::clone(&self.gone_faulty);
+        let (gone_faulty, returned) = (Arc::clone(&self.gone_faulty), Arc::clone(&self.returned));
         AssembleOptions {
+            unopened: self.shelf.keys().cloned().collect(),
             env: process.env(),
             opener: Arc::new(self.disks.opener(process)),
-            observer: Arc::new(Tracer { env: process.clone(), gone_faulty }),
+            observer: Arc::new(Tracer { env: process.clone(), gone_faulty, returned }),
             member_deadline: Duration::from_secs(1),
             probe_interval: Duration::from_millis(500),
             staging_bytes: 1 << 20,

@@ -11,6 +11,7 @@ use palisade::member::{Opener, SimDisk, SimDisks};
 use palisade::units::{ArrayId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub struct World {
     pub id: ArrayId,
     pub running: Option<Running>,
     pub io: Rc<Io>,
+    /// Copies of members' disks, by the name the disk had.
+    pub images: BTreeMap<String, SimDisk>,
+    /// Members that were taken back.
+    pub returned: Arc<AtomicU64>,
     /// Disks with a fault the array may not have noticed yet.
     pub faulted: BTreeSet<String>,
     /// Names of the disks that lie (see `rot`).

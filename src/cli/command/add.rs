@@ -1,4 +1,4 @@
-//! `palisade add`: attach a spare.
+//! `palisade add`: attach a spare, or take back a member that was lost.
 
 use super::answer::Answer;
 use crate::cli::exit::Exit;
@@ -10,6 +10,11 @@ use crate::error::Result;
 
 /// Attaches it; a lost slot is filled by the array itself.
 pub fn add(out: &Out, places: &Places, args: &Add, format: Format) -> Result<Exit> {
-    let id = find::connect(places, &args.name)?.add(&args.path, args.force)?;
-    Answer::member(&args.name, id).print(out, format, &format!("{} is attached as a spare", args.path))
+    let Add { name, path, force } = args;
+    let attached = find::connect(places, name)?.add(path, *force)?;
+    let text = match attached.returned {
+        true => format!("{path} is taken back, and gets what it missed; see: palisade status {name} --watch"),
+        false => format!("{path} is attached as a spare"),
+    };
+    Answer::member(name, &attached).print(out, format, &text)
 }

@@ -4,6 +4,7 @@ use crate::array::{Applied, RebuildControl, ScrubStarted};
 use crate::cli::exit::Exit;
 use crate::cli::out::Out;
 use crate::cli::resolve::Format;
+use crate::control::MemberBody;
 use crate::error::{Error, Result};
 use crate::units::{MemberId, format_rate};
 use serde::Serialize;
@@ -19,6 +20,9 @@ pub struct Answer {
     /// The member that was attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid: Option<MemberId>,
+    /// It had been lost, and gets only what it missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub returned: Option<bool>,
     /// The daemon that was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
@@ -49,6 +53,7 @@ impl Answer {
             name: name.to_owned(),
             applied: None,
             uuid: None,
+            returned: None,
             pid: None,
             uris: Vec::new(),
             scrub: None,
@@ -57,8 +62,9 @@ impl Answer {
     }
 
     /// With a member.
-    pub fn member(name: &str, uuid: MemberId) -> Self {
-        Self { uuid: Some(uuid), ..Self::new(name, Applied::Done) }
+    pub fn member(name: &str, attached: &MemberBody) -> Self {
+        let (uuid, returned) = (Some(attached.uuid), Some(attached.returned));
+        Self { uuid, returned, ..Self::new(name, Applied::Done) }
     }
 
     /// With a scrub.

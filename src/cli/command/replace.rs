@@ -15,13 +15,16 @@ pub fn replace(out: &Out, places: &Places, args: &Replace, format: Format) -> Re
     let interrupt = if args.wait { Some(Interrupt::watch()?) } else { None };
     let Replace { name, old, new, .. } = args;
     let client = find::connect(places, name)?;
-    let id = client.replace(old, new, args.force)?;
-    let answer = Answer::member(name, id);
+    let attached = client.replace(old, new, args.force)?;
+    let answer = Answer::member(name, &attached);
     let Some(interrupt) = interrupt else {
-        let text = format!("{new} is being filled in place of {old}; see: palisade status {name} --watch");
-        return answer.print(out, format, &text);
+        let what = match attached.returned {
+            true => format!("{new} is taken back, and gets what it missed"),
+            false => format!("{new} is being filled in place of {old}"),
+        };
+        return answer.print(out, format, &format!("{what}; see: palisade status {name} --watch"));
     };
-    match rebuilt(&client, name, &[id], &interrupt)? {
+    match rebuilt(&client, name, &[attached.uuid], &interrupt)? {
         Ended::Filled => answer.print(out, format, &format!("{new} is in sync in place of {old}")),
         Ended::Interrupted => {
             remark(&format!("the rebuild goes on without this command; see: palisade status {name} --watch"));

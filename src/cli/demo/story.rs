@@ -237,7 +237,7 @@ impl Story<'_> {
             let path = self.stage.image(number);
             create_image(&path, MEMBER_BYTES)?;
             self.explain(&format!("palisade replace {NAME} {slot} {}", path.display()))?;
-            ids.push(client.replace(&MemberRef::Slot(*slot), &path.display().to_string(), false)?);
+            ids.push(client.replace(&MemberRef::Slot(*slot), &path.display().to_string(), false)?.uuid);
         }
         let ended = rebuilt(client, NAME, &ids, &self.interrupt)?;
         Ok((ended == Ended::Filled).then_some(()))

@@ -30,6 +30,12 @@ impl SimBackend {
         if state.owner.is_some() {
             return Err(Error::new(ErrorKind::Busy, "somebody else holds the disk").member(path));
         }
+        if state.is_busy() {
+            // A real file is locked until the last operation on it has ended.
+            return Err(
+                Error::new(ErrorKind::Busy, "operations of a former owner are under way").member(path)
+            );
+        }
         let handle = state.next_handle;
         state.next_handle += 1;
         state.owner = Some(handle);

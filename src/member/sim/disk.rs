@@ -179,6 +179,13 @@ impl SimDisk {
         self.lock().present = true;
     }
 
+    /// It is without power for a moment: what was not flushed is there or not, as the seed wills.
+    pub fn lose_power(&self) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.media.power_cut(&mut state.random);
+    }
+
     /// Whether it is plugged in.
     pub fn is_present(&self) -> bool {
         self.lock().present
@@ -353,6 +360,11 @@ impl SimDisk {
 }
 
 impl DiskState {
+    /// Whether a write or punch is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
     /// Some tens of microseconds, now and then much more.
     fn latency(&mut self, len: u64) -> Duration {
         let random = &mut self.random;

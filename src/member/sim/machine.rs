@@ -66,6 +66,11 @@ impl SimDisks {
         self.lock().disks.remove(name)
     }
 
+    /// A copy of a disk as somebody who reads it now would make it.
+    pub fn image(&self, name: &str) -> Option<SimDisk> {
+        Some(self.get(name)?.copy(Arc::downgrade(&self.named)))
+    }
+
     /// The disk of that name.
     pub fn get(&self, name: &str) -> Option<SimDisk> {
         self.lock().disks.get(name).cloned()

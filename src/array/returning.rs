@@ -1,0 +1,239 @@
+//! Taking back members that were lost, with what they hold.
+//!
+//! A member that was lost in an epoch lacks nothing older (see [`crate::epoch`]), if it is what it was
+//! then. An image from earlier looks the same from outside, so that its own epoch map has a say: what it
+//! does not have in the state the array has it in, it lacks. And of the last two epochs it knows of it
+//! may have had a part only: an epoch begins when the last but one is home.
+
+use super::coordinator::{Changing, Coordinator, Known};
+use super::transition::{self as go, Change};
+use super::{Array, Candidate, MemberRef, MemberState, decide, ledger, resolve};
+use crate::env::deadline;
+use crate::epoch::{self, EpochMap};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Role, Superblock};
+use crate::member::Member;
+use crate::observe::Event;
+use crate::stripe::Verdict;
+use crate::units::{Epoch, MemberId, Slot};
+use std::sync::Arc;
+
+/// Rounds in which a member that was lost may turn out to have been taken away.
+const ROUNDS: u8 = 5;
+
+/// Whether a member that was lost is taken back without being asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Returns {
+    /// It is there, and fails; or an admin does not want it.
+    #[default]
+    No,
+    /// It was lost just now: for so many rounds it is looked whether it is there at all.
+    Unclear(u8),
+    /// It was away, or behind, and is taken back when it is seen.
+    WhenSeen,
+}
+
+impl Returns {
+    /// Of one lost just now.
+    pub fn lost_now() -> Self {
+        Self::Unclear(ROUNDS)
+    }
+
+    /// After a round in which it was there, or was not.
+    fn after(self, there: bool) -> Self {
+        match (self, there) {
+            (Self::Unclear(_), false) => Self::WhenSeen,
+            (Self::Unclear(rounds), true) if rounds > 1 => Self::Unclear(rounds - 1),
+            (Self::Unclear(_), true) => Self::No,
+            (other, _) => other,
+        }
+    }
+}
+
+/// A device that says it is a member that was lost.
+struct Returning {
+    superblock: Superblock,
+    slot: Slot,
+}
+
+impl Array {
+    /// Takes the device back if it is a member of this array that was lost (of `place`, if given): it is
+    /// filled with what it lacks, and nothing of it is thrown away before. `None` if it is something else.
+    /// `Foreign` if it has a history of its own, `Busy` if its slot is being filled already.
+    pub async fn take_back(&self, device: &Candidate, place: Option<&MemberRef>) -> Result<Option<MemberId>> {
+        let coordinator = self.coordinator();
+        let Some(found) = coordinator.recognise(device).await? else { return Ok(None) };
+        if let Some(place) = place {
+            let width = coordinator.identity.shape.width();
+            let slot = resolve::slot(&coordinator.state(), place, width).map_err(|e| self.named_error(e))?;
+            if slot != found.slot {
+                let what = format!("is the lost member of slot {}, not of slot {slot}", found.slot);
+                return Err(self
+                    .named_error(Error::new(ErrorKind::InvalidInput, what).member(&device.path))
+                    .hint("name its own slot, or give --force to overwrite what it holds"));
+            }
+        }
+        let identity = &coordinator.identity;
+        let id = found.superblock.member;
+        let member = Arc::new(Member::new(
+            self.env().clone(),
+            id,
+            device.path.clone(),
+            Arc::clone(&device.backend),
+            coordinator.options.member_deadline,
+            identity.areas.data_offset,
+        ));
+        let (offset, stripes) = (identity.areas.epoch_offset, identity.stripes());
+        let own = epoch::load(identity.array, stripes, offset, &[Arc::clone(&member)], Epoch(0)).await.map;
+        let proof = coordinator.begin().await;
+        coordinator.refuse_if_failed()?;
+        let Some(Role::Faulty(slot)) = go::role(&coordinator.membership(), id) else { return Ok(None) };
+        if go::target(&coordinator.membership(), slot).is_some() {
+            let what = "the slot of this member is being filled by another already";
+            return Err(self.named_error(Error::new(ErrorKind::Busy, what).slot(slot)).hint(format!(
+                "wait, or give the other up with `palisade remove {} <its path>`",
+                identity.name
+            )));
+        }
+        let lacks_from = coordinator.lacks_from(&found.superblock, &own);
+        // Nothing of its former life in memory counts, nor does what its own journal was last told.
+        self.stripes().forget(id);
+        crate::journal::clear(&member, identity.journal()).await.map_err(|e| self.named_error(e))?;
+        coordinator.admit_back(&proof, member, lacks_from).await.map_err(|e| self.named_error(e))?;
+        coordinator.tell(Event::MemberReturned { slot, path: device.path.clone() });
+        Ok(Some(id))
+    }
+
+    /// Takes back who was away, or behind, and is there now.
+    pub(super) async fn take_back_absent(&self) {
+        for path in self.coordinator().absentees() {
+            let opened = self.coordinator().options.opener.open(&path).await;
+            let there = match &opened {
+                // Somebody else has it, if only for a moment.
+                Err(e) if e.kind() == ErrorKind::Busy => continue,
+                opened => opened.is_ok(),
+            };
+            if !self.coordinator().seen(&path, there) {
+                continue;
+            }
+            let Ok(backend) = opened else { continue };
+            match self.take_back(&Candidate { path: path.clone(), backend }, None).await {
+                Ok(Some(_)) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::Busy | ErrorKind::Failed) => {}
+                other => {
+                    let reason =
+                        other.err().map_or("is not the member that was lost".to_owned(), |e| e.report());
+                    self.coordinator().stays_away(&path);
+                    self.tell(Event::DeviceRefused { path, reason });
+                }
+            }
+        }
+    }
+}
+
+impl Coordinator {
+    /// What a device says of itself, if that is a member of this array that was lost.
+    async fn recognise(&self, device: &Candidate) -> Result<Option<Returning>> {
+        let read = ledger::read(&self.options.env, &device.backend);
+        let Some(Ok(superblock)) = deadline(&self.options.env, self.options.member_deadline, read).await
+        else {
+            return Ok(None);
+        };
+        let now = self.membership();
+        let same = superblock.array == self.identity.array && superblock.areas == self.identity.areas;
+        let Some(Role::Faulty(slot)) = go::role(&now, superblock.member).filter(|_| same) else {
+            return Ok(None);
+        };
+        if !decide::is_related(&now, &superblock) {
+            let what = "ran apart from this array, and may hold writes that it lacks";
+            return Err(Error::new(ErrorKind::Foreign, what)
+                .array(&self.identity.name)
+                .member(&device.path)
+                .hint("give --force to throw away what it holds and fill it anew"));
+        }
+        Ok(Some(Returning { superblock, slot }))
+    }
+
+    /// The epoch before which a returning member lacks no change.
+    fn lacks_from(&self, superblock: &Superblock, own: &EpochMap) -> Epoch {
+        let now = self.membership();
+        let lost = now.entry(superblock.member).map_or(Epoch(0), |e| e.lost_epoch);
+        let settled = Epoch(own.latest().0.saturating_sub(1)).max(superblock.membership.epoch);
+        self.epochs.same_before(own, lost.min(settled))
+    }
+
+    async fn admit_back(&self, proof: &Changing<'_>, member: Arc<Member>, lacks_from: Epoch) -> Result<()> {
+        let (id, path) = (member.id(), member.path().to_owned());
+        let before = self.known(id);
+        self.introduce(member);
+        let done = self.commit(proof, &[Change::TakeBack(id, lacks_from)]).await;
+        if done.is_err()
+            && let Some(known) = self.state().known.get_mut(&id)
+        {
+            *known = before;
+        }
+        done?;
+        match go::role(&self.membership(), id) {
+            Some(Role::Rebuilding(_)) => Ok(()),
+            _ => Err(Error::new(ErrorKind::Io, "the member could not record that it is back").member(&path)),
+        }
+    }
+
+    /// Where members may come back.
+    fn absentees(&self) -> Vec<String> {
+        let state = self.state();
+        let away = |known: &&Known| known.returns != Returns::No && !known.path.is_empty();
+        let known = state.known.values().filter(away).map(|k| k.path.clone());
+        let taken = |path: &String| state.known.values().any(|k| k.member.is_some() && k.path == *path);
+        let unplaced = state.membership.entries.iter().any(|e| {
+            matches!(e.role, Role::Faulty(_)) && state.known.get(&e.member).is_none_or(|k| k.path.is_empty())
+        });
+        let unopened = self.options.unopened.iter().filter(|_| unplaced).cloned();
+        let mut paths: Vec<String> = known.chain(unopened).filter(|p| !taken(p)).collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// Takes note whether anything is at the path; says whether it may be taken back.
+    fn seen(&self, path: &str, there: bool) -> bool {
+        let mut state = self.state();
+        let mut known: Vec<&mut Known> = state.known.values_mut().filter(|k| k.path == path).collect();
+        let was = known.iter().any(|k| k.returns == Returns::WhenSeen) || known.is_empty();
+        known.iter_mut().for_each(|k| k.returns = k.returns.after(there));
+        was && there
+    }
+
+    /// Members turned out to be older images of themselves.
+    pub(super) async fn lose_images(&self, who: Vec<MemberId>) -> Result<()> {
+        for id in who {
+            let path = self.known(id).path;
+            if self.lose(id, IMAGE.to_owned()).await == Verdict::Kept {
+                return Err(Error::new(
+                    ErrorKind::Failed,
+                    format!("cannot do without {path}, which {IMAGE}"),
+                )
+                .hint("bring back the member itself, or the other members that are missing"));
+            }
+            if let Some(known) = self.state().known.get_mut(&id) {
+                *known = stale(path, IMAGE.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever was at the path is not taken back unasked.
+    pub(super) fn stays_away(&self, path: &str) {
+        let mut state = self.state();
+        state.known.values_mut().filter(|k| k.path == path).for_each(|k| k.returns = Returns::No);
+    }
+}
+
+/// Why one that looks current is not.
+pub(super) const IMAGE: &str = "lacks changes it must have had: an older image of it was put back";
+
+/// How one that was found behind at a start is known.
+pub(super) fn stale(path: String, why: String) -> Known {
+    let absent = Some((MemberState::Stale, why));
+    Known { path, absent, returns: Returns::WhenSeen, ..Known::default() }
+}
