@@ -312,16 +312,26 @@ fn the_newest_copy_wins_and_unreadable_ones_are_passed_over() {
 }
 
 #[test]
-fn the_four_copies_lie_at_head_and_tail_and_are_written_in_turn() {
+fn the_four_copies_lie_at_head_and_tail_and_the_newest_is_never_written_over() {
     let size = 256 << 20;
     let tail = size - (64 << 10);
     let offsets = [4 << 10, 32 << 10, tail + (4 << 10), tail + (32 << 10)];
     assert_eq!(Superblock::slot_offsets(size), offsets);
     assert_eq!(Superblock::slot_offsets(size + 4095), offsets);
-    let even = Superblock { write_count: 6, ..fresh() };
-    assert_eq!(even.write_offsets(), [offsets[0], offsets[2]]);
-    let odd = Superblock { write_count: 7, ..fresh() };
-    assert_eq!(odd.write_offsets(), [offsets[1], offsets[3]]);
+    let (a, b) = ([offsets[0], offsets[2]], [offsets[1], offsets[3]]);
+    let next = |counts: [Option<u64>; 4]| {
+        let copies = counts.map(|count| match count {
+            Some(write_count) => Ok(Superblock { write_count, ..fresh() }),
+            None => Superblock::parse(&[]),
+        });
+        Superblock::write_offsets(size, &copies)
+    };
+    assert_eq!(next([Some(6), Some(7), Some(6), Some(7)]), a);
+    assert_eq!(next([Some(8), Some(7), Some(8), Some(7)]), b);
+    // One was torn: it is written again.
+    assert_eq!(next([Some(6), None, Some(6), None]), b);
+    assert_eq!(next([None, Some(6), Some(7), None]), b, "the newest is at the tail only");
+    assert_eq!(next([None, Some(6), None, None]), a);
     let _ = Superblock::slot_offsets(0);
 }
 

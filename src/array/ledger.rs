@@ -76,14 +76,14 @@ impl Identity {
 /// The newest valid superblock of a device.
 pub(super) async fn read(env: &Env, backend: &Arc<dyn Backend>) -> Result<Superblock> {
     let size = backend.size_bytes();
-    let copies = join_all(Superblock::slot_offsets(size).map(|offset| async move {
+    let copies = Superblock::slot_offsets(size).map(|offset| async move {
         if offset + SUPERBLOCK_BYTES as u64 > size {
             return Err(Error::new(ErrorKind::NotFound, "too small to hold a superblock"));
         }
         let (read, buffer) = backend.read(offset, env.buffers().take(SUPERBLOCK_BYTES)).await;
         read.and_then(|()| Superblock::parse(&buffer))
-    }));
-    let newest = pick_newest(copies.await.into_iter())?;
+    });
+    let newest = pick_newest(join_all(copies).await.into_iter())?;
     if newest.member_bytes > size {
         let what = format!("truncated: {size} bytes are left of {}", newest.member_bytes);
         return Err(Error::new(ErrorKind::Corrupt, what));
@@ -91,21 +91,33 @@ pub(super) async fn read(env: &Env, backend: &Arc<dyn Backend>) -> Result<Superb
     Ok(newest)
 }
 
-/// Writes a superblock to its slot, head and tail, durably.
+/// Writes a superblock, head and tail, durably: to the slot whose loss costs nothing, so that however
+/// often a write fails half-way, what the member had is still there.
 pub(super) async fn write(member: &Member, superblock: &Superblock) -> Result<()> {
     let bytes = Bytes::from(superblock.encode()?);
-    let [head, tail] = superblock.write_offsets();
-    let copies = [head, tail].map(|at| member.write(at, vec![bytes.clone()], Persistence::Cached));
+    let size = member.size_bytes();
+    let [a, b, c, d] = Superblock::slot_offsets(size).map(|at| read_copy(member, at));
+    let (a, b, c, d) = futures::join!(a, b, c, d);
+    let slot = Superblock::write_offsets(size, &[a, b, c, d]);
+    let copies = slot.map(|at| member.write(at, vec![bytes.clone()], Persistence::Cached));
     join_all(copies).await.into_iter().collect::<Result<()>>()?;
     member.flush().await
+}
+
+async fn read_copy(member: &Member, at: u64) -> Result<Superblock> {
+    Superblock::parse(&member.read(at, SUPERBLOCK_BYTES).await?)
 }
 
 /// Whether the superblock last written is still on the member.
 pub(super) async fn verify(member: &Member, superblock: &Superblock) -> Result<bool> {
     let expected = superblock.encode()?;
-    let [head, _] = superblock.write_offsets();
-    let found = member.read(head, expected.len()).await?;
-    Ok(found[..] == expected[..])
+    let [head_a, head_b, ..] = Superblock::slot_offsets(member.size_bytes());
+    for head in [head_a, head_b] {
+        if member.read(head, expected.len()).await?[..] == expected[..] {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Forgets what an earlier life left in the epoch map: the map of this array must be the only one.
@@ -119,13 +131,9 @@ pub(super) async fn format(member: &Member, superblock: &Superblock) -> Result<(
     let end = superblock.member_bytes;
     member.zero(0, EDGE_BYTES.min(end), false).await?;
     member.zero(end.saturating_sub(EDGE_BYTES), EDGE_BYTES.min(end), false).await?;
-    let mut older = superblock.clone();
-    older.write_count = superblock.write_count.saturating_sub(1);
-    for copy in [&older, superblock] {
-        let bytes = Bytes::from(copy.encode()?);
-        for at in copy.write_offsets() {
-            member.write(at, vec![bytes.clone()], Persistence::Cached).await?;
-        }
+    let bytes = Bytes::from(superblock.encode()?);
+    for at in Superblock::slot_offsets(end) {
+        member.write(at, vec![bytes.clone()], Persistence::Cached).await?;
     }
     member.flush().await
 }

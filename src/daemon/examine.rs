@@ -263,7 +263,7 @@ mod tests {
         let file = std::fs::File::create_new(&path).unwrap();
         file.set_len(SIZE).unwrap();
         let superblock = superblock();
-        let [_, tail] = superblock.write_offsets();
+        let [.., tail] = Superblock::slot_offsets(SIZE);
         file.write_all_at(&superblock.encode().unwrap(), tail).unwrap();
         let report = examine(&path).unwrap();
         assert_eq!((report.array_name.as_str(), report.role.as_str()), ("tank", "slot 1"));

@@ -190,11 +190,16 @@ impl Superblock {
         [SLOT_A, SLOT_B, tail + SLOT_A, tail + SLOT_B]
     }
 
-    /// Where this one is to be written, head and tail: slot A or B, by the parity of
-    /// `write_count`.
-    pub fn write_offsets(&self) -> [u64; 2] {
-        let [head_a, head_b, tail_a, tail_b] = Self::slot_offsets(self.member_bytes);
-        if self.write_count.is_multiple_of(2) { [head_a, tail_a] } else { [head_b, tail_b] }
+    /// Where the next one is to be written, head and tail, on a member that has these copies (as
+    /// [`Self::slot_offsets`] orders them): to the slot, A or B, that does not hold the newest.
+    pub fn write_offsets(member_bytes: u64, copies: &[Result<Self>; 4]) -> [u64; 2] {
+        let age = |copy: &Result<Self>| copy.as_ref().ok().map(Self::age);
+        let [head_a, head_b, tail_a, tail_b] = copies.each_ref().map(age);
+        let [at_head_a, at_head_b, at_tail_a, at_tail_b] = Self::slot_offsets(member_bytes);
+        match head_a.max(tail_a) >= head_b.max(tail_b) {
+            true => [at_head_b, at_tail_b],
+            false => [at_head_a, at_tail_a],
+        }
     }
 
     /// The rules every superblock keeps, read or written.
