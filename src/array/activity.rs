@@ -116,6 +116,8 @@ impl Activity {
         }
         let closed = async {
             self.coordinator.flush_all(proof).await?;
+            // Nothing was changed since it was looked at: whoever is lost from now on lacks nothing yet.
+            self.coordinator.epochs.all_is_home();
             self.coordinator.commit_with(proof, true, |m| m.clean = true).await
         };
         let closed = closed.await;

@@ -162,6 +162,12 @@ impl EpochMap {
         }
     }
 
+    /// Ends the epoch, everything being home durably.
+    pub fn all_is_home(&self) {
+        let ended = self.raise();
+        self.settled(ended);
+    }
+
     /// Up to which epoch, exclusive, a member whose own map is `own` has everything that this map
     /// knows of; at most `limit`.
     pub fn same_before(&self, own: &Self, limit: Epoch) -> Epoch {

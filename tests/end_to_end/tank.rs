@@ -80,6 +80,14 @@ impl Tank {
         }
     }
 
+    /// Until everything is home and the members say so.
+    #[track_caller]
+    pub fn wait_clean(&self) {
+        wait_until("the members are marked clean", || {
+            self.command(&format!("examine {} --json", self.file("d0"))).ends(0).json()[0]["clean"] == true
+        });
+    }
+
     /// Until the array has noticed that a member is of no use.
     #[track_caller]
     pub fn wait_lost(&self, member: &str) {
