@@ -17,7 +17,8 @@ class Array:
 
         whole --damage--> damaged --scrub ends well, or replace--> whole
         whole --delete--> removed --replace----------------------> whole
-        whole --rename--> away ----come back--> returned --replace--> whole
+        whole --rename--> away ----come back--> returned --taken back, or replace--> whole
+        whole --an older copy of it in its place--------> returned
 
     At most as many slots as parity replaces are harmed at once. `unseen` holds those whose member the
     daemon may never have missed: it is still current.
@@ -30,8 +31,9 @@ class Array:
         self.member_bytes = args.member_size << 20
         self.paths = [f"{folder}/m{i}" for i in range(args.data + args.parity)]
         self.made, self.harmed, self.unseen, self.outcasts = len(self.paths), {}, set(), []
+        self.images = {}
         self.starts, self.count = [], dict.fromkeys(
-            ["kills", "kills while starting", "removed", "taken away", "returned", "outcasts shown", "damaged",
+            ["kills", "kills while starting", "removed", "taken away", "returned", "older images", "outcasts shown", "damaged",
              "replaced", "scrubs", "blocks repaired by scrubs"], 0)
         self.run("create", "crash", *self.paths, "--data", str(args.data), "--parity", str(args.parity),
                  "--member-size", str(self.member_bytes))
@@ -111,7 +113,7 @@ class Array:
             how = self.harmed.get(slot)
             if not how and not serves:
                 raise Failed(f"slot {slot} is lost though nothing was done to it: {rows}")
-            if how in ("removed", "away", "returned") and slot not in self.unseen:
+            if how in ("removed", "away") and slot not in self.unseen:
                 if any(m["path"] == path or "/away" in m["path"] for m in serves):
                     raise Failed(f"slot {slot} was {how} and serves: {rows}")
         # While another is still being filled the old one is a stale member.
@@ -153,6 +155,21 @@ class Array:
         os.rename(f"{self.folder}/away{slot}", self.paths[slot])
         if not live:
             self.list(self.paths[slot])
+
+    def copy_away(self, slot):
+        """As a backup of the member's file would."""
+        subprocess.run(["cp", "--sparse=always", self.paths[slot], f"{self.folder}/image{slot}"], check=True)
+        self.images[slot] = self.paths[slot]
+
+    def put_image_back(self, slot):
+        """An older copy in the place of the member, while no daemon runs."""
+        self.harmed[slot] = "returned"
+        self.count["older images"] += 1
+        del self.images[slot]
+        os.rename(f"{self.folder}/image{slot}", self.paths[slot])
+
+    def has_image(self, slot):
+        return self.images.get(slot) == self.paths[slot]
 
     def show_outcast(self, path):
         """A member whose place another one took is listed again."""
@@ -206,7 +223,7 @@ class Array:
             self.scrub()
         for slot in list(self.harmed):
             rows = self.rows(slot)
-            if any(m["state"] == "rebuilding" for m in rows):
+            if self.harmed[slot] == "returned" or any(m["state"] == "rebuilding" for m in rows):
                 self.wait(slot)
             elif all(m["state"] != "in-sync" for m in rows) or rnd.random() < 0.3:
                 self.begin_replace(slot, rnd, True)
@@ -224,7 +241,8 @@ class Array:
 
     def wait(self, slot):
         end = time.monotonic() + LIMIT
-        while any(m["state"] == "rebuilding" for m in self.rows(slot)):
+        back = self.harmed[slot] == "returned"
+        while any(m["state"] == "rebuilding" or back and m["state"] != "in-sync" for m in self.rows(slot)):
             if time.monotonic() > end:
                 raise Failed(f"the rebuild of slot {slot} does not end")
             time.sleep(0.05)
