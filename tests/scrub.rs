@@ -6,7 +6,7 @@
 mod bench;
 
 use bench::{BLOCK, Bench, CHUNK};
-use palisade::array::{Applied, RebuildControl, ScrubStart};
+use palisade::array::{Applied, ArrayState, RebuildControl, ScrubStart};
 use palisade::format::Sector;
 use palisade::member::sim::{Trouble, WriteFate};
 use palisade::observe::{Damage, VolumeRange};
@@ -321,5 +321,31 @@ fn an_interrupted_scrub_goes_on_after_a_restart_with_what_it_had_found() {
         foreign.array = palisade::units::ArrayId::NIL;
         bench.array().restore_scrub(foreign);
         assert!(bench.report().scrub.running.is_none(), "the record of another array");
+    });
+}
+
+#[test]
+fn a_row_beyond_repair_keeps_no_replacement_from_being_filled() {
+    Bench::run(21, 4, 2, |bench| async move {
+        bench.wait("everything is home", |r| r.clean).await;
+        let stripe = StripeIndex(20);
+        let lost = bench.slot_of(stripe, 0);
+        bench.fail(lost).await;
+        bench.scribble(stripe, 1, BLOCK);
+        bench.scribble(stripe, 2, BLOCK);
+        bench.replace(lost).await;
+        bench.wait("the replacement is filled", |r| r.state == ArrayState::Optimal).await;
+        let scrub = bench.scrub(REPAIR).await;
+        let at =
+            |shard: u64| VolumeRange { offset_bytes: (20 * 4 + shard) * CHUNK + BLOCK, len_bytes: BLOCK };
+        assert_eq!(scrub.unrepairable, [at(0), at(1), at(2)]);
+        for shard in 0..3 {
+            bench.write_again(at(shard)).await;
+        }
+        bench.wait("everything is home", |r| r.clean).await;
+        bench.scrub(REPAIR).await;
+        let clean = bench.scrub(CHECK).await;
+        assert!(clean.findings.is_empty() && clean.unrepairable.is_empty(), "{clean:?}");
+        bench.holds_everything().await;
     });
 }

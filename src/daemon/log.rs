@@ -54,6 +54,7 @@ fn is_trouble(event: &Event) -> bool {
         | Event::ReadRepaired { .. }
         | Event::DeviceRefused { .. }
         | Event::RebuildBlocked { .. }
+        | Event::RebuildGaveUp { .. }
         | Event::ScrubFinding(_) => true,
         Event::ScrubFinished { found, .. } => *found > 0,
         _ => false,
@@ -91,9 +92,13 @@ fn words(event: &Event) -> String {
         }
         Event::RebuildBlocked { stripes } => {
             format!(
-                "rebuild had to leave {stripes} stripes: more shards of them are unreadable than parity replaces"
+                "rebuild tries {stripes} stripes again: more shards of them are unreadable than parity replaces"
             )
         }
+        Event::RebuildGaveUp { blocks } => format!(
+            "rebuild could not restore {blocks} blocks: more of their rows is damaged than parity replaces; a scrub \
+             says which, and they can be read again once they are written anew"
+        ),
         Event::ScrubStarted { .. } | Event::ScrubFinding(_) | Event::ScrubFinished { .. } => {
             scrub_words(event)
         }

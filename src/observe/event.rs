@@ -79,10 +79,16 @@ pub enum Event {
         /// Its path.
         path: String,
     },
-    /// A rebuild could not read some stripes (more than `m` shards unreadable) and left them.
+    /// A rebuild could not read some stripes (more than `m` shards unreadable) and tries them again.
     RebuildBlocked {
         /// How many stripes are left.
         stripes: u64,
+    },
+    /// Blocks that a rebuild cannot restore do not hold up the rest: they cannot be read until they are
+    /// written anew.
+    RebuildGaveUp {
+        /// How many.
+        blocks: u64,
     },
     /// A scrub began, or goes on after a restart.
     ScrubStarted {

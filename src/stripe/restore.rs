@@ -1,14 +1,18 @@
 //! Filling replacements: runs of stripes, read and written in large merged I/O, under their locks.
 //! Unallocated stripes need nothing, nor do those that did not change while a member that was taken
 //! back was away.
+//!
+//! A row of which too much is damaged must not keep all others from being redundant again: what it lacks is
+//! not known on the replacement, as it is not known on those it would be restored from. If one of them can be
+//! read after all, a read or a scrub restores it.
 
-use super::engine::{Stripes, to_usize};
+use super::engine::{Store, Stripes, to_usize};
 use super::gather::{Care, Want};
 use super::lock::Mode;
 use super::roster::{Roster, Target};
 use crate::env::join_all;
-use crate::error::{Error, Result};
-use crate::integrity::ZERO;
+use crate::error::{Error, ErrorKind, Result};
+use crate::integrity::{UNKNOWN, ZERO};
 use crate::member::Persistence;
 use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
@@ -21,6 +25,8 @@ pub struct RunOutcome {
     pub written_bytes: u64,
     /// Stripes that could not be restored, because too much of them is unreadable.
     pub blocked: Vec<StripeIndex>,
+    /// Blocks of replacements that were given up.
+    pub given_up: u64,
 }
 
 /// A chunk for a replacement.
@@ -32,8 +38,9 @@ struct Fill<'a> {
 
 impl Stripes {
     /// Fills every replacement with its chunks of `count` stripes from `first` on. A slot whose
-    /// old member still answers is copied; otherwise its chunk is reconstructed.
-    pub async fn rebuild_run(self: &Arc<Self>, first: StripeIndex, count: u64) -> RunOutcome {
+    /// old member still answers is copied; otherwise its chunk is reconstructed. With `give_up` blocks
+    /// that cannot be restored do not hold up the rest.
+    pub async fn rebuild_run(self: &Arc<Self>, first: StripeIndex, count: u64, give_up: bool) -> RunOutcome {
         let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
         let mut outcome = RunOutcome::default();
         for stripe in (first.0..first.0 + count).map(StripeIndex) {
@@ -54,6 +61,10 @@ impl Stripes {
         for (fill, chunk) in fills.into_iter().zip(chunks) {
             match chunk {
                 Ok(bytes) => done.push((fill, bytes)),
+                Err(_) if give_up => match self.fill_rows(&fill).await {
+                    Ok(given_up) => outcome.given_up += given_up,
+                    Err(_) => outcome.blocked.push(fill.stripe),
+                },
                 Err(_) if outcome.blocked.last() == Some(&fill.stripe) => {}
                 Err(_) => outcome.blocked.push(fill.stripe),
             }
@@ -137,6 +148,33 @@ impl Stripes {
             }
         }
         chunks
+    }
+
+    /// Fills what can be restored of a chunk, block by block; answers how many were given up.
+    async fn fill_rows(self: &Arc<Self>, fill: &Fill<'_>) -> Result<u64> {
+        let member = &fill.target.member;
+        let shard = [self.shape.shard_of(fill.stripe, fill.slot)];
+        let mut given_up = 0;
+        for row in (0..self.shape.chunk_bytes()).step_by(to_usize(BLOCK_BYTES)) {
+            let (roster, block) = (self.writable_roster()?, self.block_on(fill.stripe, row));
+            let rows = row..row + BLOCK_BYTES;
+            match self.recover(&roster, fill.stripe, rows, &shard, &[], Care::Locked).await {
+                Ok(pieces) => {
+                    let sums = pieces.iter().flat_map(|b| self.sums_in(fill.slot, block, b)).collect();
+                    let offset = self.offset_on(member, fill.stripe, row);
+                    self.store(vec![Store { member: Arc::clone(member), offset, pieces, sums }], None)
+                        .await?;
+                }
+                // Members are there, and what they have of it is damaged.
+                Err(e) if e.kind() == ErrorKind::Io => {
+                    self.enter(member, block, &[UNKNOWN], None).await?;
+                    given_up += 1;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        fill.target.rebuilt.insert(fill.stripe);
+        Ok(given_up)
     }
 
     /// Writes chunks that lie side by side to one replacement, and marks them filled.

@@ -28,6 +28,8 @@ const SKIPS_AT_ONCE: usize = 64;
 const BREATH: Duration = Duration::from_micros(10);
 /// How long to wait before trying stripes again that could not be read.
 const RETRY: Duration = Duration::from_secs(5);
+/// Passes after which damaged blocks are given up, lest all others wait for them.
+const PASSES: u32 = 3;
 
 /// Fills every replacement there is; returns when none is left or the task must end.
 pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
@@ -35,6 +37,7 @@ pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
     let mut saved = array.env().now();
     let chunk = array.stripes().shape().chunk_bytes();
     let mut pass = Pass::default();
+    let mut blocked_passes = 0;
     loop {
         let roster = array.roster();
         if finish(array, &roster).await? {
@@ -51,6 +54,7 @@ pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
         let runs = pass.next_runs(array, &targets);
         if runs.is_empty() {
             if pass.blocked > 0 {
+                blocked_passes += 1;
                 array.tell(Event::RebuildBlocked { stripes: pass.blocked });
                 array.env().sleep(RETRY).await;
             }
@@ -65,8 +69,14 @@ pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
             return Ok(());
         }
         array.switch().set_busy(true);
-        let done = join_all(runs.iter().map(|(first, n)| array.stripes().rebuild_run(*first, *n))).await;
+        let give_up = blocked_passes >= PASSES;
+        let work = runs.iter().map(|(first, n)| array.stripes().rebuild_run(*first, *n, give_up));
+        let done = join_all(work).await;
         array.switch().set_busy(false);
+        let given_up = done.iter().map(|d| d.given_up).sum();
+        if given_up > 0 {
+            array.tell(Event::RebuildGaveUp { blocks: given_up });
+        }
         pass.blocked += done.iter().map(|d| d.blocked.len() as u64).sum::<u64>();
         report(array, &targets, pace.moved(array, bytes));
         if array.env().now().since(saved) >= SAVE_EVERY {

@@ -13,7 +13,7 @@ use palisade::format::{
 use palisade::geometry::Shape;
 use palisade::integrity::sum;
 use palisade::member::{Opener, SimDisk, SimDisks};
-use palisade::observe::Silent;
+use palisade::observe::{Silent, VolumeRange};
 use palisade::stripe::ScrubMode;
 use palisade::units::{ArrayId, MemberId, Slot, StripeIndex};
 use std::future::Future;
@@ -272,6 +272,17 @@ impl Bench {
         discarded.await.unwrap().unwrap();
     }
 
+    /// Writes what the volume holds to a range anew.
+    #[allow(dead_code, reason = "not every file of tests uses it")]
+    pub async fn write_again(&self, range: VolumeRange) {
+        let (array, VolumeRange { offset_bytes: at, len_bytes }) = (self.array(), range);
+        let bytes: Vec<u8> = (at..at + len_bytes).map(content).collect();
+        let written = self
+            .process
+            .call(async move { array.volume().write(at, bytes.into(), Durability::Durable).await });
+        written.await.unwrap().unwrap();
+    }
+
     /// Reads the whole volume.
     pub async fn holds_everything(&self) {
         let (array, len) = (self.array(), STRIPES * self.shape.stripe_bytes());
@@ -297,6 +308,20 @@ impl Bench {
                 }
             }));
         }
+    }
+
+    /// The slot of a shard.
+    #[allow(dead_code, reason = "not every file of tests uses it")]
+    pub fn slot_of(&self, stripe: StripeIndex, shard: usize) -> Slot {
+        self.shape.slot_of(stripe, shard)
+    }
+
+    /// Takes a member out.
+    #[allow(dead_code, reason = "not every file of tests uses it")]
+    pub async fn fail(&self, slot: Slot) {
+        let array = self.array();
+        let failed = self.process.call(async move { array.fail(&MemberRef::Slot(slot)).await });
+        failed.await.unwrap().unwrap();
     }
 
     /// Puts a new disk in the place of a member that works.
