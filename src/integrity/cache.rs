@@ -46,7 +46,7 @@ impl Integrity {
         }
         drop(tables);
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Table::new(Arc::clone(member), self.offset, self.limit_pages));
+        let new = || Arc::new(Table::new(member, self.offset, self.limit_pages));
         Arc::clone(tables.entry(member.id()).or_insert_with(new))
     }
 
@@ -87,6 +87,8 @@ impl Integrity {
             tables.values().cloned().collect()
         };
         members.iter().for_each(|member| drop(self.table(member)));
-        join_all(tables.iter().map(|t| t.write_home())).await.into_iter().flatten().collect()
+        let unwritten = join_all(tables.iter().map(|t| t.write_home())).await.into_iter().flatten();
+        let of = |id: MemberId| members.iter().find(|m| m.id() == id).cloned();
+        unwritten.filter_map(|(id, error)| Some(Unwritten { member: of(id)?, error })).collect()
     }
 }

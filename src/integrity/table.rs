@@ -9,10 +9,9 @@
 //! content of it over a newer one.
 
 use super::block::UNKNOWN;
-use super::cache::Unwritten;
 use super::home::Home;
 use super::pin::Pinned;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, Sector, decode_page, encode_page};
 use crate::member::{Member, Persistence};
 use crate::units::MemberId;
@@ -20,12 +19,15 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A page that cannot be read is tried so often before it is given up.
 const TRIES: usize = 4;
 /// Pages written at once.
 const BATCH: usize = 64;
+
+/// No page has this number.
+const NONE: u64 = u64::MAX;
 
 type Entries = [u32; PAGE_ENTRIES];
 
@@ -50,10 +52,27 @@ struct Pages {
     gaps: Vec<u64>,
 }
 
-/// The table of one open member. Blocks are numbered from the start of its data area.
+impl Pages {
+    /// Lets go of the pages that were not used for longest, if they are home, until at most `most` are
+    /// left; not of `keep`.
+    fn evict(&mut self, most: usize, keep: u64) {
+        let excess = self.places.len().saturating_sub(most);
+        let idle = self.places.iter().filter_map(|(index, place)| match place {
+            Place::Present(p) if p.home.is_same() && *index != keep => Some((p.used, *index)),
+            _ => None,
+        });
+        let mut idle: Vec<(u64, u64)> = if excess > 0 { idle.collect() } else { Vec::new() };
+        idle.sort_unstable();
+        for (_, index) in idle.into_iter().take(excess) {
+            self.places.remove(&index);
+        }
+    }
+}
+
+/// The table of one open member, which it does not keep open. Blocks are numbered from the start of its data area.
 pub struct Table {
     id: MemberId,
-    member: Mutex<Arc<Member>>,
+    member: Mutex<Weak<Member>>,
     offset: u64,
     limit: usize,
     pages: Mutex<Pages>,
@@ -61,21 +80,28 @@ pub struct Table {
 
 impl Table {
     /// The table at `offset` on the member, of which about `limit` pages are kept in memory.
-    pub(super) fn new(member: Arc<Member>, offset: u64, limit: usize) -> Self {
+    pub(super) fn new(member: &Arc<Member>, offset: u64, limit: usize) -> Self {
         let id = member.id();
-        Self { id, member: Mutex::new(member), offset, limit: limit.max(1), pages: Mutex::default() }
+        Self {
+            id,
+            member: Mutex::new(Arc::downgrade(member)),
+            offset,
+            limit: limit.max(1),
+            pages: Mutex::default(),
+        }
     }
 
     /// From now on the member is reached by this.
     pub(super) fn rebind(&self, member: &Arc<Member>) {
         let mut now = self.member.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&now, member) {
-            *now = Arc::clone(member);
+        if !std::ptr::eq(now.as_ptr(), Arc::as_ptr(member)) {
+            *now = Arc::downgrade(member);
         }
     }
 
-    fn member(&self) -> Arc<Member> {
-        Arc::clone(&self.member.lock().unwrap_or_else(PoisonError::into_inner))
+    fn member(&self) -> Result<Arc<Member>> {
+        let member = self.member.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        member.ok_or_else(|| Error::new(ErrorKind::Io, "the member is not open any more"))
     }
 
     /// The entries of `count` blocks from `first` on, if they are in memory.
@@ -236,20 +262,15 @@ impl Table {
             wake(waiters);
         }
         if pages.places.len() > self.limit {
-            let idle = pages.places.iter().filter_map(|(index, place)| match place {
-                Place::Present(p) if p.home.is_same() && *index != page => Some((p.used, *index)),
-                _ => None,
-            });
-            if let Some((_, oldest)) = idle.min() {
-                pages.places.remove(&oldest);
-            }
+            // Some more at once, since all have to be looked at; not the one that somebody waits for.
+            pages.evict(self.limit - self.limit / 16, page);
         }
     }
 
     /// A page as its member has it, and whether all of it is.
     async fn read(&self, page: u64) -> Result<(Box<Entries>, bool)> {
         let mut tries = 1;
-        let member = self.member();
+        let member = self.member()?;
         let bytes = loop {
             match member.read(self.offset + page * PAGE_BYTES, 4096).await {
                 Err(e) if tries == TRIES || e.kind() == ErrorKind::Timeout => return Err(e),
@@ -270,7 +291,7 @@ impl Table {
     }
 
     /// Writes every changed page home; says what could not be.
-    pub(super) async fn write_home(&self) -> Option<Unwritten> {
+    pub(super) async fn write_home(&self) -> Option<(MemberId, Error)> {
         let mut failed = None;
         let changed: Vec<u64> = {
             let pages = self.pages();
@@ -286,7 +307,8 @@ impl Table {
                 break;
             }
         }
-        failed.map(|error| Unwritten { member: self.member(), error })
+        self.pages().evict(self.limit, NONE);
+        failed.map(|error| (self.id, error))
     }
 
     async fn write(&self, page: u64) -> Result<()> {
@@ -299,7 +321,10 @@ impl Table {
         };
         let (pin, bytes) = begun;
         let offset = self.offset + page * PAGE_BYTES;
-        let done = self.member().write(offset, vec![bytes], Persistence::Cached).await;
+        let done = match self.member() {
+            Ok(member) => member.write(offset, vec![bytes], Persistence::Cached).await,
+            Err(e) => Err(e),
+        };
         let mut pages = self.pages();
         let Some(Place::Present(found)) = pages.places.get_mut(&page) else { return done };
         match &done {
