@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example golden            all of them
-//! cargo run --example golden -- stale   those whose name contains a word
+//! cargo run --example golden -- rotten  those whose name contains a word
 //! ```
 //!
 //! **Only as long as nothing was released.** An array in the tree stands for the arrays that people have:

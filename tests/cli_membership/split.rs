@@ -45,7 +45,7 @@ fn halves_that_ran_apart_are_joined_only_by_a_person() {
     tank.volume.holds_everything();
     tank.volume.scatter(3);
     // The losers are taken in again, named by their paths; without --force they are not.
-    tank.run("replace tank @d2 @d2").ends(1).says(&["holds", "--force"]);
+    tank.run("replace tank @d2 @d2").ends(1).says(&["ran apart from this array", "--force"]);
     tank.does("replace tank @d2 @d2 --force --wait");
     tank.does("replace tank @d3 @d3 --force --wait");
     tank.is_optimal_on(&["d0", "d1", "d2", "d3"]);
@@ -63,7 +63,11 @@ fn a_side_that_was_only_behind_is_joined_without_a_question() {
     tank.stop();
     tank.does("start tank --exclude @d3");
     tank.volume.scatter(1);
+    // Left out as asked it stays out as long as that start lasts, though it is there.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(tank.rows().ends_with("3 d3 missing"), "{}", tank.rows());
     tank.while_stopped(|| ());
-    assert_eq!(tank.rows(), "degraded: 0 d0 in-sync, 1 d1 in-sync, 2 d2 in-sync, 3 d3 stale");
     tank.volume.holds_everything();
+    tank.wait("d3 is taken back", |rows| rows.starts_with("optimal"));
+    tank.is_optimal_on(&["d0", "d1", "d2", "d3"]);
 }

@@ -8,6 +8,7 @@
 //!   volume 8388608                  in bytes
 //!   starts degraded                 or: refused WORDS OF THE ERROR
 //!   row 1 d1 missing                one for each row of its status: slot, file, state
+//!   filled                          if it is recorded how far a replacement is filled
 //!   damaged                         if a scrub finds something
 //!   holds 0 16 1|2                  sectors 0 to 15 of the volume are of version 1 or 2
 //!   member d0 22085632              a file and its size in bytes; its content follows
@@ -49,6 +50,8 @@ pub struct Golden {
     pub shape: (u8, u8, u64),
     pub uuid: ArrayId,
     pub outcome: Outcome,
+    /// It is recorded how far a replacement is filled.
+    pub filled: bool,
     /// A scrub finds something.
     pub damaged: bool,
     pub content: Content,
@@ -93,6 +96,9 @@ impl Golden {
                 rows.iter().for_each(|row| writeln!(text, "row {row}").unwrap());
             }
         }
+        if self.filled {
+            text.push_str("filled\n");
+        }
         if self.damaged {
             text.push_str("damaged\n");
         }
@@ -120,6 +126,7 @@ impl Golden {
             shape: (0, 0, 0),
             uuid: ArrayId::NIL,
             outcome: Outcome::Refused(String::new()),
+            filled: false,
             damaged: false,
             content: Content::zeroes(0),
             members: Vec::new(),
@@ -142,6 +149,7 @@ impl Golden {
                     Outcome::Starts { rows, .. } => rows.push(rest.to_owned()),
                     Outcome::Refused(_) => panic!("{line}"),
                 },
+                "filled" => golden.filled = true,
                 "damaged" => golden.damaged = true,
                 "holds" => golden.content.take(rest),
                 "member" => {

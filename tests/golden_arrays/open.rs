@@ -27,6 +27,7 @@ impl Opened {
         let runtime = Runtime::start(RuntimeOptions::default()).unwrap();
         let options = AssembleOptions {
             env: runtime.env(),
+            unopened: Vec::new(),
             opener: Arc::new(FileOpener::default()),
             observer: Arc::new(Silent),
             member_deadline: Duration::from_secs(60),

@@ -101,6 +101,7 @@ impl Rig {
         }
         let options = AssembleOptions {
             env: process.env(),
+            unopened: Vec::new(),
             opener: Arc::new(opener),
             observer: Arc::new(Silent),
             member_deadline: Duration::from_secs(1),
@@ -244,6 +245,7 @@ impl Rig {
             ),
             uuid: self.id,
             outcome,
+            filled: false,
             damaged: false,
             content: self.content.borrow().clone(),
             members: names.iter().map(image).collect(),
