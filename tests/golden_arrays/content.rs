@@ -75,6 +75,13 @@ impl Content {
         Some(format!("sector {sector} begins with {found:02x?}, which is none of its versions {versions:?}"))
     }
 
+    /// Of the versions that sectors may be of, those that they are of count.
+    pub fn is_now(&mut self, volume: &[u8]) {
+        for ((sector, bytes), versions) in (0..).zip(volume.chunks(512)).zip(&mut self.0) {
+            versions.retain(|version| bytes.chunks(8).all(|w| w == word(sector, *version)));
+        }
+    }
+
     /// As lines `holds FIRST COUNT VERSION[|VERSION...]`.
     pub fn lines(&self) -> Vec<String> {
         let runs = self.0.chunk_by(|a, b| a == b);

@@ -11,7 +11,11 @@ mod open;
 mod rig;
 mod states;
 
-pub use golden::Golden;
-pub use states::all;
-#[allow(unused_imports, reason = "the tool that makes the files does not open them")]
-pub use {golden::Outcome, journal::kinds, open::Opened};
+#[allow(unused_imports, reason = "each of those who use it uses some of it")]
+pub use {
+    golden::{Golden, Outcome},
+    journal::kinds,
+    open::Opened,
+    rig::{Rig, Step, member_bytes},
+    states::all,
+};

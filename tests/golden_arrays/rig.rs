@@ -56,11 +56,7 @@ pub fn member_bytes(shape: &Shape) -> u64 {
 
 impl Rig {
     /// Runs `make` on a new array of `k` + `m` and `spares`, stopped.
-    pub fn run<F: Future<Output = Golden>>(
-        (k, m): (u8, u8),
-        spares: usize,
-        make: impl FnOnce(Self) -> F,
-    ) -> Golden {
+    pub fn run<T, F: Future<Output = T>>((k, m): (u8, u8), spares: usize, make: impl FnOnce(Self) -> F) -> T {
         let mut sim = Simulation::new(u64::from(k) << 8 | u64::from(m));
         let harness = sim.handle();
         let done = sim.run(async {
@@ -225,6 +221,19 @@ impl Rig {
     pub async fn settle(&self) {
         self.wait("all is home", |report| report.clean).await;
         self.sleep(Duration::from_secs(3)).await;
+    }
+
+    /// Every block of the volume is what it may be; what it is found to be it is from then on.
+    pub async fn holds_everything(&self, when: &str) {
+        let read = |array: Arc<Array>| async move {
+            let volume = array.volume();
+            Ok::<_, palisade::error::Error>(volume.read(0, volume.info().size_bytes).await?.concat())
+        };
+        let volume = self.call(read).await.unwrap();
+        let volume = volume.unwrap_or_else(|e| panic!("{when}: {}", e.report()));
+        let complaint = self.content.borrow_mut().complaint(&volume);
+        assert_eq!(complaint, None, "{when}");
+        self.content.borrow_mut().is_now(&volume);
     }
 
     /// What the disks named hold, as the state it is in.
