@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "golden_arrays/mod.rs"]
-#[allow(dead_code, reason = "made for golden arrays")]
 mod arrays;
 
 use arrays::{Rig, Step, member_bytes};
@@ -25,7 +24,7 @@ async fn crash_twice(mut rig: Rig, cut: [u8; 2], staged: bool) {
         let data = Areas::plan(member_bytes(&rig.shape), &rig.shape).unwrap().data_offset;
         for (number, disk) in rig.disks.disks().iter().enumerate() {
             let rate = if untouched >> number & 1 == 1 { 1_000_000 } else { 0 };
-            let lies_in = vec![data..disk.size_bytes()];
+            let lies_in = std::iter::once(data..disk.size_bytes()).collect();
             disk.set_plan(FaultPlan { dropped_write: rate, lies_in, ..FaultPlan::default() });
         }
         rig.write_stripes(3..6, version).await;

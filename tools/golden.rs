@@ -17,7 +17,6 @@
 #![allow(clippy::unwrap_used, reason = "a tool for developers")]
 
 #[path = "../tests/golden_arrays/mod.rs"]
-#[allow(dead_code, reason = "the test opens what is made here")]
 mod arrays;
 
 use arrays::{Golden, all};

@@ -2,11 +2,11 @@
 //! opened.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "each of those who use it uses some of it")]
 
 mod content;
 mod golden;
 mod journal;
-#[allow(dead_code, reason = "the tool that makes the files does not open them")]
 mod open;
 mod rig;
 mod states;
