@@ -30,7 +30,14 @@ fn range(start: u64, count: u64) -> StripeRange {
 }
 
 fn entry(n: u8, role: Role) -> Entry {
-    Entry { member: member(n), role, rebuilt: Vec::new(), lost_at: EventCount(0), lost_epoch: Epoch(0) }
+    Entry {
+        member: member(n),
+        role,
+        rebuilt: Vec::new(),
+        lost_at: EventCount(0),
+        lost_epoch: Epoch(0),
+        taken_out: false,
+    }
 }
 
 /// Just created: 4+2, all in sync.
@@ -73,6 +80,7 @@ fn rebuilding() -> Superblock {
     sb.membership.clean = false;
     sb.membership.entries[2].role = Role::Faulty(Slot(2));
     sb.membership.entries[2].lost_at = EventCount(12);
+    sb.membership.entries[2].taken_out = true;
     let filled = vec![range(0, 100), range(100, 20), range(500, 1), range(3000, 500)];
     sb.membership.entries.push(Entry { rebuilt: filled, ..entry(7, Role::Rebuilding(Slot(2))) });
     sb.membership.entries.push(entry(8, Role::Rebuilding(Slot(5))));
@@ -96,7 +104,14 @@ fn widest() -> Superblock {
             let role = u8::try_from(n).ok().filter(|slot| *slot < 255);
             let role = role.map_or(Role::Spare, |slot| Role::InSync(Slot(slot)));
             let rebuilt = (0..4).map(|i| range(i * 2, 1)).collect();
-            Entry { member, role, rebuilt, lost_at: EventCount(n as u64), lost_epoch: Epoch(0) }
+            Entry {
+                member,
+                role,
+                rebuilt,
+                lost_at: EventCount(n as u64),
+                lost_epoch: Epoch(0),
+                taken_out: false,
+            }
         })
         .collect();
     sb

@@ -58,6 +58,7 @@ pub(super) async fn assemble(
     let mut state = State {
         membership: newest.membership.clone(),
         known: HashMap::new(),
+        unopened: options.unopened.clone(),
         recorded: false,
         write_count: write_count.saturating_sub(1),
     };
@@ -142,7 +143,12 @@ fn take(
     match standing {
         Standing::Refused(_) => {}
         Standing::Stale(why) => {
-            state.known.insert(id, returning::stale(candidate.path, why.clone()));
+            let is_out = state.membership.entry(id).is_some_and(|e| e.taken_out);
+            let known = match is_out {
+                true => returning::taken_out(candidate.path),
+                false => returning::stale(candidate.path, why.clone()),
+            };
+            state.known.insert(id, known);
         }
         Standing::Current { role, fresh } => {
             if !fresh {

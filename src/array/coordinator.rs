@@ -45,6 +45,8 @@ pub(super) struct Known {
 pub(super) struct State {
     pub membership: Membership,
     pub known: HashMap<MemberId, Known>,
+    /// Paths where members of which no path is known may come back.
+    pub unopened: Vec<String>,
     pub write_count: u64,
     /// Every member that takes part carries `membership` at `write_count`: not yet so at the
     /// start, nor after a change that was given up half-way.

@@ -135,6 +135,7 @@ fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>]) -> Membe
         rebuilt: Vec::new(),
         lost_at: EventCount(0),
         lost_epoch: Epoch(0),
+        taken_out: false,
     };
     let owners = (0..).map(Slot).zip(slots).map(|(slot, m)| entry(m, Role::InSync(slot)));
     Membership {

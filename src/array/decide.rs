@@ -187,6 +187,7 @@ mod tests {
             rebuilt: Vec::new(),
             lost_at: EventCount(2),
             lost_epoch: Epoch(1),
+            taken_out: false,
         };
         let membership = Membership {
             event_count: EventCount(event),

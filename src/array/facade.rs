@@ -108,7 +108,7 @@ impl Array {
         }
         match self.coordinator.lose(id, "was marked faulty by an admin".to_owned()).await {
             Verdict::Kicked => {
-                self.coordinator.stays_away(&self.coordinator.known(id).path);
+                self.coordinator.stay_away(id).await?;
                 self.use_spares().await?;
                 Ok(Applied::Done)
             }

@@ -11,7 +11,7 @@ use super::{Array, Candidate, MemberRef, MemberState, decide, ledger, resolve};
 use crate::env::deadline;
 use crate::epoch::{self, EpochMap};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Role, Superblock};
+use crate::format::{Entry, Membership, Role, Superblock};
 use crate::member::Member;
 use crate::observe::Event;
 use crate::stripe::Verdict;
@@ -54,6 +54,7 @@ impl Returns {
 struct Returning {
     superblock: Superblock,
     slot: Slot,
+    taken_out: bool,
 }
 
 impl Array {
@@ -73,6 +74,12 @@ impl Array {
                     .hint("name its own slot, or give --force to overwrite what it holds"));
             }
         }
+        self.take_back_as(device, found).await
+    }
+
+    /// Takes a member back that is what was found.
+    async fn take_back_as(&self, device: &Candidate, found: Returning) -> Result<Option<MemberId>> {
+        let coordinator = self.coordinator();
         let identity = &coordinator.identity;
         let id = found.superblock.member;
         let member = Arc::new(Member::new(
@@ -117,13 +124,18 @@ impl Array {
                 continue;
             }
             let Ok(backend) = opened else { continue };
-            match self.take_back(&Candidate { path: path.clone(), backend }, None).await {
+            let device = Candidate { path: path.clone(), backend };
+            let taken = match self.coordinator().recognise(&device).await {
+                Ok(Some(found)) if !found.taken_out => self.take_back_as(&device, found).await,
+                other => other.map(|_| None),
+            };
+            match taken {
                 Ok(Some(_)) => {}
                 Err(e) if matches!(e.kind(), ErrorKind::Busy | ErrorKind::Failed) => {}
                 other => {
                     let reason =
                         other.err().map_or("is not the member that was lost".to_owned(), |e| e.report());
-                    self.coordinator().stays_away(&path);
+                    self.coordinator().leave_away(&path);
                     self.tell(Event::DeviceRefused { path, reason });
                 }
             }
@@ -141,7 +153,8 @@ impl Coordinator {
         };
         let now = self.membership();
         let same = superblock.array == self.identity.array && superblock.areas == self.identity.areas;
-        let Some(Role::Faulty(slot)) = go::role(&now, superblock.member).filter(|_| same) else {
+        let entry = now.entry(superblock.member).filter(|_| same);
+        let Some((Role::Faulty(slot), taken_out)) = entry.map(|e| (e.role, e.taken_out)) else {
             return Ok(None);
         };
         if !decide::is_related(&now, &superblock) {
@@ -151,7 +164,7 @@ impl Coordinator {
                 .member(&device.path)
                 .hint("give --force to throw away what it holds and fill it anew"));
         }
-        Ok(Some(Returning { superblock, slot }))
+        Ok(Some(Returning { superblock, slot, taken_out }))
     }
 
     /// The epoch before which a returning member lacks no change.
@@ -186,9 +199,11 @@ impl Coordinator {
         let known = state.known.values().filter(away).map(|k| k.path.clone());
         let taken = |path: &String| state.known.values().any(|k| k.member.is_some() && k.path == *path);
         let unplaced = state.membership.entries.iter().any(|e| {
-            matches!(e.role, Role::Faulty(_)) && state.known.get(&e.member).is_none_or(|k| k.path.is_empty())
+            matches!(e.role, Role::Faulty(_))
+                && !e.taken_out
+                && state.known.get(&e.member).is_none_or(|k| k.path.is_empty())
         });
-        let unopened = self.options.unopened.iter().filter(|_| unplaced).cloned();
+        let unopened = state.unopened.iter().filter(|_| unplaced).cloned();
         let mut paths: Vec<String> = known.chain(unopened).filter(|p| !taken(p)).collect();
         paths.sort();
         paths.dedup();
@@ -222,9 +237,23 @@ impl Coordinator {
         Ok(())
     }
 
+    /// A member that an admin took out is not taken back unasked, after a restart neither.
+    pub(super) async fn stay_away(&self, id: MemberId) -> Result<()> {
+        let proof = self.begin().await;
+        if let Some(known) = self.state().known.get_mut(&id) {
+            known.returns = Returns::No;
+        }
+        let edit = |m: &mut Membership| {
+            let of_member = |e: &&mut Entry| e.member == id && matches!(e.role, Role::Faulty(_));
+            m.entries.iter_mut().filter(of_member).for_each(|e| e.taken_out = true);
+        };
+        self.commit_with(&proof, false, edit).await
+    }
+
     /// Whoever was at the path is not taken back unasked.
-    pub(super) fn stays_away(&self, path: &str) {
+    fn leave_away(&self, path: &str) {
         let mut state = self.state();
+        state.unopened.retain(|unopened| unopened != path);
         state.known.values_mut().filter(|k| k.path == path).for_each(|k| k.returns = Returns::No);
     }
 }
@@ -236,4 +265,10 @@ pub(super) const IMAGE: &str = "lacks changes it must have had: an older image o
 pub(super) fn stale(path: String, why: String) -> Known {
     let absent = Some((MemberState::Stale, why));
     Known { path, absent, returns: Returns::WhenSeen, ..Known::default() }
+}
+
+/// The same of one that an admin had taken out.
+pub(super) fn taken_out(path: String) -> Known {
+    let absent = Some((MemberState::Faulty, "was taken out by an admin".to_owned()));
+    Known { path, absent, ..Known::default() }
 }

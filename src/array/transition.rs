@@ -134,7 +134,14 @@ fn owner(e: &Entry) -> Option<Slot> {
 }
 
 fn entry(member: MemberId, role: Role) -> Entry {
-    Entry { member, role, rebuilt: Vec::new(), lost_at: EventCount(0), lost_epoch: Epoch(0) }
+    Entry {
+        member,
+        role,
+        rebuilt: Vec::new(),
+        lost_at: EventCount(0),
+        lost_epoch: Epoch(0),
+        taken_out: false,
+    }
 }
 
 fn set(m: &mut Membership, entry: Entry) {

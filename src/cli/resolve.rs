@@ -3,7 +3,8 @@
 
 use super::args;
 use crate::array::{MemberRef, RebuildControl, ScrubStart};
-use crate::daemon::{CreateArgs, IoMode, check_name};
+use crate::daemon::{CreateArgs, check_name};
+use crate::env::real::IoKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stripe::ScrubMode;
 use crate::units::parse_size;
@@ -68,7 +69,7 @@ pub struct Start {
     /// Stay in the foreground.
     pub foreground: bool,
     /// Overrides the configured way of I/O.
-    pub io: Option<IoMode>,
+    pub io: Option<IoKind>,
     /// Absolute paths of members to leave out.
     pub exclude: Vec<String>,
 }

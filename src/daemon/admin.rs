@@ -1,12 +1,13 @@
 //! Answers what admins ask, by handing it to the array's executor thread, and keeps the member
 //! list of the configuration in step.
 
+use super::absent::{self, Absent};
 use super::config::Config;
 use super::config_scrub::ScrubConfig;
 use super::devices;
 use super::exports::Served;
 use super::places::Places;
-use crate::array::{Array, MemberState, Report};
+use crate::array::{Array, MemberRef, MemberState, Report};
 use crate::control::{AddBody, Admin, AppliedBody, MemberBody, OkBody, ReplaceBody, Reply, Request, Version};
 use crate::env::Env;
 use crate::env::real::Remote;
@@ -38,8 +39,8 @@ pub struct Desk {
     pub name: String,
     /// Where its configuration is.
     pub places: Places,
-    /// Listed members that could not be opened at the start.
-    pub unopened: Vec<String>,
+    /// Listed members that were not opened at the start.
+    pub absent: Vec<Absent>,
     /// Opens new members.
     pub opener: Arc<dyn Opener>,
     /// For code on the executor.
@@ -94,6 +95,7 @@ impl Desk {
 
     fn report(&self) -> Result<Report> {
         let mut report = self.array()?.report();
+        absent::place(&mut report, &self.absent);
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         report.exports = running.as_ref().map_or_else(Vec::new, |r| r.served.report());
         Ok(report)
@@ -104,7 +106,7 @@ impl Desk {
         let _only_one = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let saved = self.array().and_then(|array| {
             let config = Config::load(&self.places, &self.name)?;
-            let members = listed(&config.members, &array.paths(), &array.report(), &self.unopened);
+            let members = listed(&config.members, &array.paths(), &array.report(), &self.absent);
             if members == config.members {
                 return Ok(());
             }
@@ -130,8 +132,14 @@ impl Desk {
         answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::ShuttingDown, "the executor thread ended")))
     }
 
+    /// The member an admin means, who may name one that was never opened by its path.
+    fn meant(&self, named: MemberRef) -> Result<MemberRef> {
+        Ok(absent::meant(&self.report()?, named))
+    }
+
     async fn replace(&self, body: ReplaceBody) -> Result<Reply> {
         check_new(&body.new)?;
+        let body = ReplaceBody { old: self.meant(body.old)?, ..body };
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
             let opened = devices::open(&*opener, &body.new).await;
@@ -188,11 +196,13 @@ impl Desk {
                 io: self.io.clone(),
             })),
             Request::Fail(member) => {
+                let member = self.meant(member)?;
                 let applied = self.on_array(|array| async move { array.fail(&member).await }).await?;
                 self.save_members();
                 Ok(Reply::Applied(AppliedBody { applied }))
             }
             Request::Remove(member) => {
+                let member = self.meant(member)?;
                 let applied = self.on_array(|array| async move { array.remove(&member).await }).await?;
                 self.save_members();
                 Ok(Reply::Applied(AppliedBody { applied }))
@@ -245,11 +255,11 @@ fn check_new(path: &str) -> Result<()> {
 
 /// What the configuration must list: everything attached, everything the array still counts as
 /// its own, and what could not be opened as long as one of those may be a member not yet found.
-fn listed(old: &[String], attached: &[String], report: &Report, unopened: &[String]) -> Vec<String> {
+fn listed(old: &[String], attached: &[String], report: &Report, absent: &[Absent]) -> Vec<String> {
     let unplaced = report.members.iter().any(|m| m.state == MemberState::Missing && m.path.is_empty());
     let known = report.members.iter().map(|m| &m.path).filter(|p| !p.is_empty());
-    let unopened = unopened.iter().filter(|_| unplaced);
-    let wanted: Vec<&String> = attached.iter().chain(known).chain(unopened).collect();
+    let absent = absent.iter().map(|a| &a.path).filter(|_| unplaced);
+    let wanted: Vec<&String> = attached.iter().chain(known).chain(absent).collect();
     let mut list: Vec<String> = old.iter().filter(|p| wanted.contains(p)).cloned().collect();
     for path in wanted {
         if !list.contains(path) {
@@ -260,16 +270,17 @@ fn listed(old: &[String], attached: &[String], report: &Report, unopened: &[Stri
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::array::{ArrayState, ErrorCounts, MemberReport, ScrubReport};
     use crate::units::{ArrayId, EventCount, MemberId, Slot};
 
-    fn report(members: &[(&str, MemberState)]) -> Report {
+    pub fn report(members: &[(&str, MemberState)]) -> Report {
+        let id = |i: usize| MemberId::from_bytes([u8::try_from(i).unwrap() + 1; 16]);
         let member = |(i, (path, state)): (usize, &(&str, MemberState))| MemberReport {
             slot: Some(Slot(u8::try_from(i).unwrap())),
             path: (*path).to_owned(),
-            uuid: MemberId::NIL,
+            uuid: id(i),
             state: *state,
             errors: ErrorCounts::default(),
             size_bytes: 0,
@@ -300,9 +311,10 @@ mod tests {
         use MemberState::{Faulty, InSync, Missing};
         let text = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let old = text(&["/a", "/b", "/c"]);
+        let absent = [Absent { path: "/b".into(), why: String::new(), member: None }];
         let away = report(&[("/a", InSync), ("", Missing), ("/c", Faulty)]);
-        assert_eq!(listed(&old, &text(&["/a"]), &away, &text(&["/b"])), old);
+        assert_eq!(listed(&old, &text(&["/a"]), &away, &absent), old);
         let replaced = report(&[("/a", InSync), ("/new", InSync), ("/c", Faulty)]);
-        assert_eq!(listed(&old, &text(&["/a", "/new"]), &replaced, &text(&["/b"])), ["/a", "/c", "/new"]);
+        assert_eq!(listed(&old, &text(&["/a", "/new"]), &replaced, &absent), ["/a", "/c", "/new"]);
     }
 }

@@ -3,6 +3,7 @@
 use super::config_scrub::{RawScrub, ScrubConfig};
 use super::config_text;
 use super::places::{Places, check_name, check_socket_path};
+use crate::env::real::IoKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::{ArrayId, format_size, parse_size};
 use serde::{Deserialize, Deserializer};
@@ -10,47 +11,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 const MEMBERS_MAX: usize = 1024;
 const EXPORTS_MAX: usize = 64;
-
-/// How members are driven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum IoMode {
-    /// io_uring where the kernel allows it, else portable.
-    #[default]
-    Auto,
-    /// io_uring or nothing.
-    Uring,
-    /// epoll and a pool of threads.
-    Portable,
-}
-
-impl FromStr for IoMode {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "io_uring" => Ok(Self::Uring),
-            "portable" => Ok(Self::Portable),
-            other => {
-                let what = format!("'{other}' is no way to do I/O: use auto, io_uring or portable");
-                Err(Error::new(ErrorKind::InvalidInput, what))
-            }
-        }
-    }
-}
-
-impl fmt::Display for IoMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Uring => "io_uring",
-            Self::Portable => "portable",
-        })
-    }
-}
 
 /// One way to reach the volume.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -79,7 +42,7 @@ pub struct Config {
     /// Where it is served; empty means the default unix socket.
     pub exports: Vec<ExportConfig>,
     /// How members are driven.
-    pub io: IoMode,
+    pub io: IoKind,
     /// Executor threads.
     pub threads: usize,
     /// Longest time a thread looks for completions before it sleeps.
@@ -155,7 +118,7 @@ impl Config {
             uuid,
             members,
             exports: Vec::new(),
-            io: IoMode::Auto,
+            io: IoKind::Auto,
             threads: 1,
             busy_poll_us: 100,
             member_deadline_ms: 10_000,

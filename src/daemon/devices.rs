@@ -1,5 +1,6 @@
 //! Opening devices that are to become members, without destroying what they hold by mistake.
 
+use super::absent::Absent;
 use crate::array::Candidate;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -52,24 +53,16 @@ pub async fn holds(backend: &dyn Backend, env: &Env) -> Result<Vec<String>> {
 
 /// Opens the members a configuration lists. What cannot be opened is returned with its reason;
 /// one that somebody else holds is an error.
-pub async fn open_listed(opener: &dyn Opener, paths: &[String]) -> Result<(Vec<Candidate>, Vec<Unopened>)> {
-    let (mut candidates, mut unopened) = (Vec::new(), Vec::new());
+pub async fn open_listed(opener: &dyn Opener, paths: &[String]) -> Result<(Vec<Candidate>, Vec<Absent>)> {
+    let (mut candidates, mut absent) = (Vec::new(), Vec::new());
     for path in paths {
         match opener.open(path).await {
             Ok(backend) => candidates.push(Candidate { path: path.clone(), backend }),
             Err(e) if e.kind() == ErrorKind::Busy => return Err(e),
-            Err(e) => unopened.push(Unopened { path: path.clone(), why: e.report() }),
+            Err(e) => absent.push(Absent::unopened(path, &e)),
         }
     }
-    Ok((candidates, unopened))
-}
-
-/// A listed member that could not be opened.
-pub struct Unopened {
-    /// Where it should be.
-    pub path: String,
-    /// Why not, path included.
-    pub why: String,
+    Ok((candidates, absent))
 }
 
 /// The opener for members: exclusive and around the page cache.

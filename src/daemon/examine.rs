@@ -119,6 +119,16 @@ async fn look(backend: &dyn Backend, env: &Env) -> Result<ExamineReport> {
     }
 }
 
+/// Which member of which array a file or device is; locks nothing, changes nothing.
+pub(super) async fn identify(path: &Path, env: &Env) -> Result<(ArrayId, MemberId)> {
+    let backend = FileBackend::open(path, OpenOptions { read_only: true, lock: false, direct: true })?;
+    let mut copies = Vec::new();
+    for offset in Superblock::slot_offsets(backend.size_bytes()) {
+        copies.push(read_copy(&backend, env, offset).await);
+    }
+    pick_newest(copies.into_iter()).map(|s| (s.array, s.member))
+}
+
 async fn read_copy(backend: &dyn Backend, env: &Env, offset: u64) -> Result<Superblock> {
     if offset + SUPERBLOCK_BYTES as u64 > backend.size_bytes() {
         return Err(Error::new(ErrorKind::NotFound, "lies beyond the end"));
@@ -231,6 +241,7 @@ mod tests {
             rebuilt: Vec::new(),
             lost_at: EventCount(0),
             lost_epoch: Epoch(0),
+            taken_out: false,
         };
         Superblock {
             array: ArrayId::from_bytes([9; 16]),

@@ -6,6 +6,7 @@
 //! unless forced; every refusal says what to do next.
 //! Must never: decide about membership or touch a stripe; it only wires the layers.
 
+mod absent;
 mod admin;
 mod background;
 mod config;
@@ -25,7 +26,7 @@ mod run;
 mod scrub;
 
 pub use background::{running_pid, start_background};
-pub use config::{Config, ExportConfig, IoMode};
+pub use config::{Config, ExportConfig};
 pub use config_scrub::ScrubConfig;
 pub use create::{CreateArgs, Created, create};
 pub use examine::{AreaReport, CopyReport, ExamineReport, SlotReport, examine};

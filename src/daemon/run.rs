@@ -8,9 +8,10 @@
 //!   release <- threads <- array: flush, mark clean <- requests under way <- listeners
 //! ```
 
+use super::absent::{self, Absent};
 use super::admin::{Clerk, Desk, Running, Wake};
-use super::config::{Config, IoMode};
-use super::devices::{self, Unopened};
+use super::config::Config;
+use super::devices;
 use super::executor::run_on;
 use super::exports::{Served, wait_idle};
 use super::lock::Lock;
@@ -41,7 +42,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
     /// Overrides the configured way of I/O.
-    pub io: Option<IoMode>,
+    pub io: Option<IoKind>,
     /// Paths of members to leave out as if they were missing: one side of a split.
     pub exclude: Vec<String>,
 }
@@ -96,17 +97,16 @@ impl Daemon {
     fn start(name: &str, places: &Places, options: &RunOptions, wake: Sender<Wake>) -> Result<Self> {
         let config = Config::load(places, name)?;
         let lock = Lock::take(places, name)?;
-        let io = options.io.unwrap_or(config.io);
         let keep = usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX);
         let runtime = Runtime::start(RuntimeOptions {
             threads: config.threads,
-            io: io_kind(io),
+            io: options.io.unwrap_or(config.io),
             keep_bytes: keep,
             busy_poll: Duration::from_micros(config.busy_poll_us),
         })?;
         tracing::info!("array {name}: I/O by {}, {} threads", runtime.io_description(), runtime.threads());
         let (changed, changes) = sync_channel(1);
-        let (array, unopened) = assemble(&config, options, &runtime, Arc::new(LogObserver::new(changed)))?;
+        let (array, absent) = assemble(&config, options, &runtime, Arc::new(LogObserver::new(changed)))?;
         scrub::restore(&array, places, name);
         let served = Served::start(&config, places, &array.volume(), &runtime);
         let served = match served {
@@ -121,7 +121,7 @@ impl Daemon {
         let desk = Arc::new(Desk {
             name: name.to_owned(),
             places: places.clone(),
-            unopened: unopened.into_iter().map(|u| u.path).collect(),
+            absent,
             opener: devices::opener(),
             env: runtime.env(),
             remote: runtime.remote(0),
@@ -189,7 +189,7 @@ fn assemble(
     run: &RunOptions,
     runtime: &Runtime,
     observer: Arc<dyn Observer>,
-) -> Result<(Arc<Array>, Vec<Unopened>)> {
+) -> Result<(Arc<Array>, Vec<Absent>)> {
     let mut options = AssembleOptions {
         env: runtime.env(),
         unopened: Vec::new(),
@@ -201,47 +201,45 @@ fn assemble(
         checksum_cache_bytes: config.checksum_cache_bytes,
         max_rebuild_rate: Some(config.max_rebuild_rate).filter(|rate| *rate > 0),
     };
-    let (paths, mut left_out) = leave_out(config, &run.exclude)?;
+    let (paths, left_out) = leave_out(config, &run.exclude)?;
     let id = config.uuid;
-    let excluded = run.exclude.clone();
     run_on(&runtime.remote(0), move || async move {
-        let (candidates, mut unopened) = devices::open_listed(&*options.opener, &paths).await?;
-        unopened.append(&mut left_out);
-        for absent in &unopened {
-            tracing::warn!("goes on without {}", absent.why);
-        }
+        let (candidates, mut absent) = devices::open_listed(&*options.opener, &paths).await?;
         // One that is left out as asked stays out.
-        let away = unopened.iter().map(|u| u.path.clone()).filter(|p| !excluded.contains(p));
-        options.unopened = away.collect();
+        options.unopened = absent.iter().map(|a| a.path.clone()).collect();
+        for path in left_out {
+            absent.push(absent::left_out(path, id, &options.env, options.member_deadline).await);
+        }
+        for one in &absent {
+            tracing::warn!("goes on without {}: {}", one.path, one.why);
+        }
         match Array::assemble(id, candidates, options).await {
             Ok(array) => {
                 task::supervise(&array);
-                Ok((array, unopened))
+                Ok((array, absent))
             }
-            Err(e) => Err(with_absent(e, &unopened)),
+            Err(e) => Err(with_absent(e, &absent)),
         }
     })
     .map_err(|e| e.array(&config.name))
 }
 
 /// The members to open, and those an admin wants left out.
-fn leave_out(config: &Config, exclude: &[String]) -> Result<(Vec<String>, Vec<Unopened>)> {
+fn leave_out(config: &Config, exclude: &[String]) -> Result<(Vec<String>, Vec<String>)> {
     if let Some(path) = exclude.iter().find(|path| !config.members.contains(path)) {
         let error =
             Error::new(ErrorKind::NotFound, "is no member in the configuration, and cannot be left out");
         return Err(error.member(path).hint(format!("its members: {}", config.members.join(", "))));
     }
-    let (out, paths): (Vec<_>, Vec<_>) = config.members.iter().cloned().partition(|m| exclude.contains(m));
-    let why = |path: &String| format!("{path}: left out as asked");
-    Ok((paths, out.into_iter().map(|path| Unopened { why: why(&path), path }).collect()))
+    Ok(config.members.iter().cloned().partition(|m| !exclude.contains(m)))
 }
 
 /// An array that lacks members should say why they could not be opened.
-fn with_absent(error: Error, unopened: &[Unopened]) -> Error {
-    if unopened.is_empty() {
+fn with_absent(error: Error, absent: &[Absent]) -> Error {
+    if absent.is_empty() {
         return error;
     }
-    let why: Vec<_> = unopened.iter().map(|u| u.why.as_str()).collect();
+    let why: Vec<_> = absent.iter().map(|a| format!("{}: {}", a.path, a.why)).collect();
     error.and(&format!("; not opened: {}", why.join("; ")))
 }
 
@@ -266,14 +264,6 @@ fn spawn_keeper(desk: &Arc<Desk>, changes: Receiver<()>) -> Result<()> {
     let keeper = std::thread::Builder::new().name("config".into());
     let spawned = keeper.spawn(move || desk.keep_members(&changes));
     spawned.map(drop).map_err(|e| Error::io("cannot start a thread", e))
-}
-
-fn io_kind(mode: IoMode) -> IoKind {
-    match mode {
-        IoMode::Auto => IoKind::Auto,
-        IoMode::Uring => IoKind::Uring,
-        IoMode::Portable => IoKind::Portable,
-    }
 }
 
 /// Before any other thread: signals blocked for all of them, many files, private sockets.

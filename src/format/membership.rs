@@ -91,6 +91,8 @@ pub struct Entry {
     pub lost_at: EventCount,
     /// It lacks no change of earlier epochs, at most the array's epoch; 0 if never lost.
     pub lost_epoch: Epoch,
+    /// An admin took it out: only an admin takes it back.
+    pub taken_out: bool,
 }
 
 /// The membership of an array, as every live member records it.
@@ -222,7 +224,7 @@ impl Entry {
         out.u8(self.role.code());
         out.u8(self.role.slot().map_or(NO_SLOT, |slot| slot.0));
         out.u8(u8::try_from(self.rebuilt.len()).unwrap_or(u8::MAX));
-        out.u8(0);
+        out.u8(u8::from(self.taken_out));
         out.u32(self.lost_epoch.0);
         out.u64(self.lost_at.0);
         for place in 0..MAX_RANGES {
@@ -236,7 +238,7 @@ impl Entry {
         let member = MemberId::from_bytes(input.array()?);
         let role = Role::from_code(input.u8()?, input.u8()?)?;
         let ranges = usize::from(input.u8()?);
-        input.skip(1)?;
+        let taken_out = flag(input.u8()?, "taken out")?;
         let lost_epoch = Epoch(input.u32()?);
         let lost_at = EventCount(input.u64()?);
         if ranges > MAX_RANGES {
@@ -249,7 +251,7 @@ impl Entry {
                 rebuilt.push(range);
             }
         }
-        Ok(Self { member, role, rebuilt, lost_at, lost_epoch })
+        Ok(Self { member, role, rebuilt, lost_at, lost_epoch, taken_out })
     }
 
     fn check(&self, shape: &Shape, stripes: u64) -> Result<()> {
@@ -298,7 +300,14 @@ mod tests {
     }
 
     fn entry(n: u8, role: Role) -> Entry {
-        Entry { member: id(n), role, rebuilt: Vec::new(), lost_at: EventCount(0), lost_epoch: Epoch(0) }
+        Entry {
+            member: id(n),
+            role,
+            rebuilt: Vec::new(),
+            lost_at: EventCount(0),
+            lost_epoch: Epoch(0),
+            taken_out: false,
+        }
     }
 
     fn check(entries: Vec<Entry>) -> Result<()> {

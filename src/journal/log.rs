@@ -244,6 +244,17 @@ impl Journal {
         .await
     }
 
+    /// Logs what a replay made of an opened stripe: its checksums, as in [`Self::open`]. It must be home
+    /// durably.
+    pub async fn decided(self: &Arc<Self>, stripe: u64, crcs: &[u32]) -> Result<Ticket> {
+        // Nobody makes room before the array serves. What is staged of the stripe stays so.
+        self.append(open_record_len(crcs.len()), Purpose::Progress, |state, _| {
+            state.open.pins += 1;
+            state.open.payload.open(stripe, 1, 0, false, crcs);
+        })
+        .await
+    }
+
     /// Logs that whole stripes become unallocated, and what is staged of them up to a version void.
     pub async fn zero(self: &Arc<Self>, first_stripe: u64, count: u64, up_to_version: u64) -> Result<Ticket> {
         self.append(ZERO_RECORD_LEN, Purpose::Stripes, |state, _| {

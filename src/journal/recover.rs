@@ -205,7 +205,7 @@ async fn checkpoints(spec: &Spec, members: &[(usize, Arc<Member>)]) -> Result<Ch
     // Of a member of which neither page can be read nothing is said here.
     let own = own.into_iter().filter_map(Result::transpose);
     let own: Vec<(MemberId, Checkpoint)> = own.collect::<Result<_>>()?;
-    let Some(newest) = own.iter().map(|(_, c)| c.clone()).max_by_key(age) else {
+    let Some(newest) = own.iter().map(|(_, c)| *c).max_by_key(age) else {
         return Err(corrupt("no member holds a readable journal checkpoint")
             .hint("bring back more of the array's members and start again"));
     };
@@ -213,7 +213,7 @@ async fn checkpoints(spec: &Spec, members: &[(usize, Arc<Member>)]) -> Result<Ch
     let who = |wanted: &dyn Fn(u64) -> bool| {
         own.iter().filter(|(_, c)| wanted(lag(c))).map(|(id, _)| *id).collect::<Vec<_>>()
     };
-    let oldest = own.iter().map(|(_, c)| c).filter(|c| lag(c) == 1).min_by_key(|c| age(c)).cloned();
+    let oldest = own.iter().map(|(_, c)| c).filter(|c| lag(c) == 1).min_by_key(|c| age(c)).copied();
     let one_behind = oldest.map(|c| (c, who(&|lag| lag == 1)));
     let behind = who(&|lag| lag > 1);
     Ok(Checkpoints { newest, one_behind, behind })

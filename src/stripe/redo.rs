@@ -18,10 +18,14 @@ impl Stripes {
     /// before anything else uses the stripes. `hold` keeps the frames the journal was read from.
     pub async fn redo(self: &Arc<Self>, replayed: Replayed, hold: Pinned) -> Result<()> {
         let redo: Vec<(u64, Redo)> = replayed.redo.into_iter().collect();
+        let mut decided = Vec::new();
         for some in redo.chunks(SIDE_BY_SIDE) {
             let work = some.iter().map(|(stripe, redo)| self.redo_stripe(StripeIndex(*stripe), redo, &hold));
-            join_all(work).await.into_iter().collect::<Result<()>>()?;
+            for (done, (stripe, _)) in join_all(work).await.into_iter().zip(some) {
+                decided.extend(done?.map(|sums| (*stripe, sums)));
+            }
         }
+        self.log_decided(decided).await?;
         for (block, staged) in replayed.staged {
             self.staging.put(block, staged);
         }
@@ -29,7 +33,29 @@ impl Stripes {
         if self.tables_are_home() { Ok(()) } else { self.write_tables().await }
     }
 
-    async fn redo_stripe(self: &Arc<Self>, stripe: StripeIndex, redo: &Redo, hold: &Pinned) -> Result<()> {
+    /// Tells the journal what became of opened stripes where it could not say so. It is at home, durably,
+    /// before that: a replay must not take for done what was not.
+    async fn log_decided(self: &Arc<Self>, decided: Vec<(u64, Vec<u32>)>) -> Result<()> {
+        if decided.is_empty() {
+            return Ok(());
+        }
+        self.flush().await?;
+        for (stripe, sums) in decided {
+            let ticket = self.journal.decided(stripe, &sums).await?;
+            let pin = self.journal.hold(&ticket);
+            ticket.written().await?;
+            self.epochs.note(StripeIndex(stripe), true, Some(&pin));
+        }
+        Ok(())
+    }
+
+    /// Does again what is to be done in a stripe. Answers its checksums if the journal cannot tell them.
+    async fn redo_stripe(
+        self: &Arc<Self>,
+        stripe: StripeIndex,
+        redo: &Redo,
+        hold: &Pinned,
+    ) -> Result<Option<Vec<u32>>> {
         let _guard = self.locks.lock(stripe, Mode::Exclusive).await;
         // What is logged may be from before a replacement was filled, and tells nothing of its part.
         for target in self.membership.roster().slots.iter().filter_map(|s| s.target.as_ref()) {
@@ -37,7 +63,7 @@ impl Stripes {
         }
         if redo.unallocated {
             self.epochs.note(stripe, false, Some(hold));
-            return Ok(());
+            return Ok(None);
         }
         if let Start::Opened(opened) = &redo.start {
             return self.resolve(stripe, opened, &redo.changes, hold).await;
@@ -49,7 +75,8 @@ impl Stripes {
             pin: Some(Arc::clone(hold)),
         };
         self.store_whole(stripe, load).await?;
-        self.enter_what_is_home(stripe, &redo.changes, hold).await
+        self.enter_what_is_home(stripe, &redo.changes, hold).await?;
+        Ok(None)
     }
 
     /// Rows of which parity is not known.

@@ -14,6 +14,9 @@
 //! The last row of the table takes a crash in the middle of a write and lost members at once. A lost
 //! block is entered as not known, so that reading it fails until it is written again; parity of
 //! the row is too, so that nobody reconstructs from it.
+//!
+//! Where a row becomes something else than the journal says, the journal is told: the next opening of
+//! the stripe would else take what this one was to bring for what was there before.
 
 use super::engine::{Stripes, to_usize};
 use super::roster::Roster;
@@ -81,13 +84,14 @@ struct Column {
 
 impl Stripes {
     /// Brings an opened stripe into a state in which every block is old or new, or known to be lost.
+    /// Answers its checksums, shard after shard, if the journal does not say so.
     pub(super) async fn resolve(
         self: &Arc<Self>,
         stripe: StripeIndex,
         opened: &Opened,
         changes: &Changes,
         hold: &Pinned,
-    ) -> Result<()> {
+    ) -> Result<Option<Vec<u32>>> {
         let roster = self.writable_roster()?;
         let columns = (0..self.shape.width()).map(|s| self.column(&roster, stripe, s, opened, changes));
         let columns: Vec<Column> = join_all(columns).await;
@@ -105,6 +109,13 @@ impl Stripes {
                 }
             }
         }
+        let told = self.told(stripe, &columns);
+        let mut sums = vec![UNKNOWN; told.len()];
+        for (shard, at, bytes) in &shreds {
+            if let Some(entry) = sums.get_mut(shard * rows + to_usize(at / BLOCK_BYTES)) {
+                *entry = sum(self.shape.slot_of(stripe, *shard), self.block_on(stripe, *at), bytes);
+            }
+        }
         if !self.is_in_place(&roster, stripe, &columns, &shreds) {
             self.store_whole(
                 stripe,
@@ -118,7 +129,19 @@ impl Stripes {
             self.enter_shard(&roster, stripe, shard, at, &[UNKNOWN], Some(hold)).await?;
         }
         self.epochs.note(stripe, true, Some(hold));
-        Ok(())
+        Ok((sums != told).then_some(sums))
+    }
+
+    /// What the journal says that the checksums are in the end, shard after shard.
+    fn told(&self, stripe: StripeIndex, columns: &[Column]) -> Vec<u32> {
+        let of_shard = |(shard, column): (usize, &Column)| {
+            let slot = self.shape.slot_of(stripe, shard);
+            let first = self.block_on(stripe, 0);
+            let entries = (first..).zip(column.new.iter().zip(&column.logged));
+            let told = entries.map(|(at, (new, logged))| logged.as_ref().map_or(*new, |b| sum(slot, at, b)));
+            told.collect::<Vec<u32>>()
+        };
+        columns.iter().enumerate().flat_map(of_shard).collect()
     }
 
     /// What is known of a shard: what its member holds, and what it should.

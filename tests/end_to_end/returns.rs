@@ -68,6 +68,10 @@ fn a_member_that_was_taken_out_waits_for_an_admin() {
     change(&tank, &content);
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert_eq!(tank.status()["state"], "degraded");
+    tank.command("stop tank").ends(0);
+    tank.command("start tank").ends(0);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(tank.status()["state"], "degraded", "it stays out after a restart, too");
     // Its own place is offered to it, another's is not.
     let d2 = tank.file("d2");
     tank.command(&format!("replace tank 3 {d2}")).ends(1).says(&["is the lost member of slot 2", "--force"]);

@@ -11,6 +11,7 @@ use super::uring::Uring;
 use crate::env::{BufferPool, Env};
 use crate::error::{Error, ErrorKind, Result};
 use futures::channel::oneshot;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::str::FromStr;
@@ -39,9 +40,21 @@ impl FromStr for IoKind {
             "auto" => Ok(Self::Auto),
             "io_uring" => Ok(Self::Uring),
             "portable" => Ok(Self::Portable),
-            other => Err(Error::new(ErrorKind::InvalidInput, format!("'{other}' is no way of doing I/O"))
-                .hint("use auto, io_uring or portable")),
+            other => {
+                let what = format!("'{other}' is no way to do I/O: use auto, io_uring or portable");
+                Err(Error::new(ErrorKind::InvalidInput, what))
+            }
         }
+    }
+}
+
+impl fmt::Display for IoKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Uring => "io_uring",
+            Self::Portable => "portable",
+        })
     }
 }
 

@@ -1,0 +1,21 @@
+//! Arrays in several states as they were on disk: their files, how they are made, and how they are
+//! opened.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "each of those who use it uses some of it")]
+
+mod content;
+mod golden;
+mod journal;
+mod open;
+mod rig;
+mod states;
+
+#[allow(unused_imports, reason = "each of those who use it uses some of it")]
+pub use {
+    golden::{Golden, Outcome},
+    journal::kinds,
+    open::Opened,
+    rig::{Rig, Step, member_bytes},
+    states::all,
+};
