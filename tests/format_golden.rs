@@ -174,7 +174,7 @@ fn fields_lie_where_the_document_says() {
     assert_eq!(bytes[296..304], [0, 0, 3, 0, 9, 0, 0, 0]);
     assert_eq!(u64_at(304), 0);
     let lost = 1792 + 2 * 96;
-    assert_eq!(bytes[lost + 16..lost + 24], [2, 2, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[lost + 16..lost + 24], [2, 2, 0, 1, 0, 0, 0, 0]);
     assert_eq!(u64_at(lost + 24), 12);
     let filling = 1792 + 6 * 96;
     assert_eq!(bytes[filling + 16..filling + 24], [3, 2, 4, 0, 0, 0, 0, 0]);
