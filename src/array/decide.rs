@@ -28,6 +28,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Role, Superblock};
+use crate::mutation::{Protection, without};
 use crate::units::ArrayId;
 use std::cmp::Reverse;
 
@@ -70,6 +71,7 @@ pub(super) fn judge(array: ArrayId, found: &[(String, Result<Superblock>)]) -> R
     let related = |s: &Superblock| {
         s.membership.lineage == newest.membership.lineage
             || newest.membership.previous.contains(&s.membership.lineage)
+            || without(Protection::LineageCompared)
     };
     let (same, other): (Vec<_>, Vec<_>) = ours().partition(|(_, s)| related(s));
     if !other.is_empty() {
@@ -89,7 +91,8 @@ pub(super) fn judge(array: ArrayId, found: &[(String, Result<Superblock>)]) -> R
         let same = |(_, r): &&(usize, &Superblock)| r.member == s.member;
         let all = found.iter().enumerate().filter_map(|(i, (_, r))| Some((i, r.as_ref().ok()?)));
         let all: Vec<(usize, &Superblock)> = all.collect();
-        all.iter().filter(same).max_by_key(|(j, r)| (age(r), Reverse(*j))).is_some_and(|(j, _)| *j == i)
+        let rank = |r: &Superblock| (!without(Protection::NewestCopy)).then(|| age(r));
+        all.iter().filter(same).max_by_key(|(j, r)| (rank(r), Reverse(*j))).is_some_and(|(j, _)| *j == i)
     };
     let standings = found
         .iter()
@@ -124,7 +127,8 @@ fn given_up<'a>(
         counted_on && s.membership.event_count == older.membership.event_count
     };
     let k = newest.shape.data();
-    older.membership.event_count.next() == newest.membership.event_count
+    !without(Protection::GivenUpChange)
+        && older.membership.event_count.next() == newest.membership.event_count
         && here.clone().any(lacks)
         && in_sync(newest) < k
         && in_sync(older) >= k
@@ -132,7 +136,7 @@ fn given_up<'a>(
 
 fn standing(newest: &Superblock, s: &Superblock) -> Standing {
     let (now, own) = (newest.membership.event_count, s.membership.event_count);
-    let current = own.next() >= now;
+    let current = own.next() >= now || without(Protection::StaleRefused);
     let Some(entry) = newest.membership.entry(s.member) else {
         return Standing::Refused("was removed from the array".to_owned());
     };

@@ -19,6 +19,7 @@ use super::membership::{ENTRY_BYTES, MAX_ENTRIES, Membership};
 use super::raw::{NO_MAGIC, RawSuperblock, checksum};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Shape;
+use crate::mutation::{Protection, without};
 use crate::units::{ArrayId, BLOCK_BYTES, MemberId};
 
 /// Size of a superblock slot.
@@ -194,7 +195,11 @@ impl Superblock {
     /// `write_count`.
     pub fn write_offsets(&self) -> [u64; 2] {
         let [head_a, head_b, tail_a, tail_b] = Self::slot_offsets(self.member_bytes);
-        if self.write_count.is_multiple_of(2) { [head_a, tail_a] } else { [head_b, tail_b] }
+        if self.write_count.is_multiple_of(2) || without(Protection::SuperblockBeside) {
+            [head_a, tail_a]
+        } else {
+            [head_b, tail_b]
+        }
     }
 
     /// The rules every superblock keeps, read or written.
