@@ -159,8 +159,8 @@ protections! {
     CheckpointToReplacement,
     /// Stripes are recorded as rebuilt only when their checksums are home.
     TablesBeforeProgress,
-    /// A new member's epoch map is cleared.
-    EpochsCleared,
+    /// A new array's epoch map is blank, whatever was there before.
+    BlankAtFirst,
 
     // Membership.
     /// A change of members, and a start, raises the event count.

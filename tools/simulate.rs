@@ -86,8 +86,6 @@ struct Args {
     /// With --mutations: most runs of each.
     #[arg(long, requires = "mutations")]
     budget: Option<u64>,
-    #[arg(long)]
-    kind: Vec<String>,
     /// With --mutations: print JSON.
     #[arg(long, requires = "mutations")]
     json: bool,
@@ -128,10 +126,6 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.mutations {
         let (only, budget, jobs, json) = (&args.only[..], args.budget, args.jobs, args.json);
-        if !args.kind.is_empty() {
-            mutations::explore(&mutations::Orders { only, budget, jobs, json }, &args.kind);
-            return ExitCode::SUCCESS;
-        }
         return mutations::run(&mutations::Orders { only, budget, jobs, json });
     }
     if let Some(seed) = args.seed {

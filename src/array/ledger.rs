@@ -114,9 +114,6 @@ pub(super) async fn verify(member: &Member, superblock: &Superblock) -> Result<b
 
 /// Forgets what an earlier life left in the epoch map: the map of this array must be the only one.
 pub(super) async fn clear(member: &Member, identity: &Identity) -> Result<()> {
-    if without(Protection::EpochsCleared) {
-        return Ok(());
-    }
     member.zero(identity.areas.epoch_offset, identity.areas.epoch_len, true).await
 }
 

@@ -3,6 +3,7 @@
 
 use super::io::{Io, Request};
 use super::model::Model;
+use super::rot::Used;
 use super::scenario::Scenario;
 use super::world::{Check, Running, World};
 use palisade::array::MemberState;
@@ -19,11 +20,12 @@ impl World {
         if self.scenario != Scenario::Impostor || self.random.chance(300) {
             return None;
         }
-        let twin = self.disks.copy();
-        let names: Vec<String> = twin.names();
-        let name = self.random.pick(&names)?;
-        self.note(|| format!("the next new disk holds what {name} does"));
-        let disk = twin.get(name).filter(|disk| disk.size_bytes() >= self.disk_bytes)?;
+        let mut all = self.disks.copy().disks();
+        if self.random.chance(500) {
+            all = self.relics.pop().map_or(all, |relic| vec![relic]);
+        }
+        let disk = self.random.pick(&all).filter(|disk| disk.size_bytes() >= self.disk_bytes)?.clone();
+        self.note(|| "the next new disk was a member once".into());
         for at in Superblock::slot_offsets(disk.size_bytes()) {
             disk.scribble(at, &vec![0; SUPERBLOCK_BYTES]);
         }
@@ -32,12 +34,13 @@ impl World {
 
     /// One step of it.
     pub async fn impostor(&mut self) -> Check {
-        match self.random.below(12) {
+        match self.random.below(14) {
             0..3 => self.keep_a_copy(),
             3..6 => self.start_with_a_copy().await?,
             6 => self.overwrite_a_superblock().await?,
             7 => self.mend_a_table().await?,
             8 => self.punch_late().await?,
+            9 | 10 => self.rot_at_rest().await?,
             _ => {
                 if self.budget() > 0 && self.evil.is_empty() {
                     self.turn_one_evil();
@@ -97,6 +100,33 @@ impl World {
         self.verify_volume("with an old copy").await?;
         self.disks.detach(&beside);
         Ok(())
+    }
+
+    /// What evil members hold changes while the machine is off.
+    async fn rot_at_rest(&mut self) -> Check {
+        self.drain().await?;
+        self.heal_all();
+        if self.budget() > 0 && self.evil.is_empty() {
+            self.turn_one_evil();
+        }
+        self.start_burst(6);
+        self.drain().await?;
+        self.stop().await?;
+        let evil: Vec<SimDisk> = self.evil.iter().filter_map(|path| self.disks.get(path)).collect();
+        for disk in evil {
+            for _ in 0..self.random.between(1, 6) {
+                match self.random.chance(500) {
+                    true => self.take_from_another()?,
+                    false => {
+                        let Used { checksums, epochs, .. } = self.used()?;
+                        let table = if self.random.chance(600) { checksums } else { epochs };
+                        self.scramble(&disk, table);
+                    }
+                }
+            }
+        }
+        self.assemble().await.map_err(|e| format!("does not start again: {}", e.report()))?;
+        self.verify_volume("after members rotted at rest").await
     }
 
     /// Evil members drop some of the writes to their epoch maps.
@@ -243,6 +273,7 @@ impl World {
         }
         self.drain().await?;
         self.crash(Crash::Kill);
+        self.relics = self.disks.copy().disks();
         self.io = Io::new(Model::new(self.volume_bytes), self.io.stripe_bytes);
         self.note(|| "another array is made of the same disks".into());
         let process = self.harness.new_process();

@@ -30,7 +30,7 @@ mod world;
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use every_cut::{Cut, CutFailure, SHAPES, Sweep};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
-pub use mutations::{BUDGET, Found, How, TRIALS, Trial};
+pub use mutations::{BUDGET, Found, OPEN, SOON, TRIALS, Trial};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]

@@ -102,6 +102,7 @@ impl World {
             disks: self.disks.copy(),
             shelf: BTreeMap::new(),
             copies: BTreeMap::new(),
+            relics: Vec::new(),
             running: None,
             io: Io::new(self.io.model.borrow().clone(), self.io.stripe_bytes),
             faulted: BTreeSet::new(),

@@ -67,6 +67,7 @@ impl World {
             disks: SimDisks::new(harness),
             shelf: BTreeMap::new(),
             copies: BTreeMap::new(),
+            relics: Vec::new(),
             shape,
             volume_bytes,
             disk_bytes,

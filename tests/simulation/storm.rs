@@ -26,7 +26,7 @@ impl World {
         if self.random.chance(400) && self.budget() > 0 {
             self.turn_one_evil();
         }
-        if self.random.chance(100) {
+        if self.random.chance(200) {
             self.wear_the_ring().await?;
         }
         for _ in 0..self.random.between(2, 7) {
@@ -80,7 +80,8 @@ impl World {
         let blocks = (*self.random.pick(&[1, 1, 1, 2, 8, 64]).unwrap()).min(all);
         let near = self.random.below(all - blocks + 1);
         let stripe = self.io.stripe_bytes;
-        for _ in 0..self.random.between(1, 6) {
+        let most = *self.random.pick(&[6, 6, 20]).unwrap();
+        for _ in 0..self.random.between(1, most) {
             let anywhere = self.random.below(all - blocks + 1);
             let block = if self.random.chance(700) { near } else { anywhere };
             let (offset, len) = (block * BLOCK_BYTES, blocks * BLOCK_BYTES);
@@ -96,9 +97,9 @@ impl World {
             let delay = Duration::from_micros(self.random.below(longest_us.min(800)));
             self.io.start(&running.process, &volume, request, delay);
         }
-        let flush = Duration::from_micros(self.random.below(longest_us));
-        if self.random.chance(300) {
-            self.io.start(&running.process, &volume, Request::Flush, flush);
+        for _ in 0..self.random.below(4) {
+            let delay = Duration::from_micros(self.random.below(longest_us));
+            self.io.start(&running.process, &volume, Request::Flush, delay);
         }
     }
 

@@ -34,6 +34,8 @@ pub struct World {
     pub disks: SimDisks,
     /// Disks of the array that are not attached now, with the name they had.
     pub shelf: BTreeMap<String, SimDisk>,
+    /// Disks as an array before this one left them (see `impostor`).
+    pub relics: Vec<SimDisk>,
     /// What members held once, by the name they had (see `impostor`).
     pub copies: BTreeMap<String, SimDisk>,
     pub shape: Shape,

@@ -1,6 +1,6 @@
 //! `--mutations`: the simulation without one protection after the other, as a table.
 
-use super::simulation::{BUDGET, Found, TRIALS, Trial};
+use super::simulation::{BUDGET, Found, OPEN, TRIALS, Trial};
 use serde_json::json;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,6 +73,11 @@ fn print_table(rows: &[(&Trial, Option<Found>)]) {
             said.replace('|', "/")
         );
     }
+    println!("\n| Not missed so far | Because |");
+    println!("|---|---|");
+    for (protection, why) in OPEN {
+        println!("| {} | {why} |", protection.about().trim_end_matches('.'));
+    }
 }
 
 fn print_json(rows: &[(&Trial, Option<Found>)]) {
@@ -87,23 +92,4 @@ fn print_json(rows: &[(&Trial, Option<Found>)]) {
         })
     };
     println!("{:#}", rows.iter().map(row).collect::<serde_json::Value>());
-}
-
-pub fn explore(orders: &Orders<'_>, kinds: &[String]) {
-    use super::simulation::How;
-    std::panic::set_hook(Box::new(|_| ()));
-    for protection in palisade::mutation::Protection::ALL {
-        if !orders.only.iter().any(|o| o == protection.name()) {
-            continue;
-        }
-        for how in How::ALL.iter().filter(|h| kinds.iter().any(|k| k == h.name())) {
-            let begin = std::time::Instant::now();
-            let found =
-                Trial { protection: *protection, promise: "", how: *how }.run(orders.budget.unwrap_or(50));
-            let (seeds, said) = found.map_or((9999, String::new()), |f| (f.runs, f.said));
-            let said: String = said.replace('\n', " ").chars().take(150).collect();
-            let seconds = begin.elapsed().as_secs_f64();
-            println!("{}\t{}\t{seeds}\t{seconds:.1}s\t{said}", protection.name(), how.name());
-        }
-    }
 }
