@@ -1,6 +1,8 @@
 //! Each protection of the data proven necessary: without it the simulation is run until it finds the
 //! loss. Which kind of run finds it soonest is written down here; where a run looks is not changed for it.
 
+#![allow(dead_code, reason = "the test and the tool each need some")]
+
 use super::every_cut::{SHAPES, Sweep};
 use super::recovery::Variety;
 use super::run::{RunOptions, run_seed};
@@ -10,7 +12,6 @@ use palisade::mutation::{Protection, Removed};
 /// Runs after which nobody missed a protection.
 pub const BUDGET: u64 = 2000;
 /// The same for those that take few.
-#[allow(dead_code, reason = "the test's")]
 pub const SOON: u64 = 60;
 
 /// A kind of run.
@@ -38,7 +39,6 @@ pub struct Trial {
     /// The promises that it keeps.
     pub promise: &'static str,
     /// Whether it takes few runs, so that the tests can afford them.
-    #[allow(dead_code, reason = "the test's")]
     pub soon: bool,
     pub how: How,
 }

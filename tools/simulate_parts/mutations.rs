@@ -31,7 +31,8 @@ pub fn run(orders: &Orders<'_>) -> ExitCode {
             scope.spawn(|| {
                 while let Some((index, trial)) = take(&next, &trials) {
                     let result = trial.run(orders.budget.unwrap_or(BUDGET));
-                    eprintln!("{} of {}: {}", index + 1, trials.len(), trial.protection.name());
+                    let runs = result.as_ref().map_or("not found".to_owned(), |f| f.runs.to_string());
+                    eprintln!("{} of {}: {} {runs}", index + 1, trials.len(), trial.protection.name());
                     found.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
                 }
             });
