@@ -10,6 +10,8 @@
 pub mod error;
 pub mod units;
 
+pub mod mutation;
+
 pub mod env;
 
 pub mod observe;

@@ -8,7 +8,8 @@
 #[path = "simulation/mod.rs"]
 mod simulation;
 
-use simulation::{RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed};
+use palisade::mutation::Protection;
+use simulation::{OPEN, RunOptions, SHAPES, SOON, Scenario, Stats, Sweep, TRIALS, Variety, run_seed};
 
 fn run(seeds: impl Iterator<Item = u64>, scenario: Option<Scenario>) -> Stats {
     let mut total = Stats::default();
@@ -67,6 +68,36 @@ fn the_machine_goes_down_while_too_many_lost_members_come_back() {
 fn members_that_lie_and_rot_are_found_out_and_made_good() {
     let stats = run(9000..9060, Some(Scenario::Rot));
     assert!(stats.rotten > 500 && stats.crashes > 30, "{stats}");
+}
+
+#[test]
+fn a_crash_while_the_last_one_is_put_in_order_changes_nothing_either() {
+    let stats = run(10_000..10_012, Some(Scenario::Storm));
+    assert!(stats.crashes > 100, "{stats}");
+}
+
+#[test]
+fn old_copies_of_members_and_pieces_of_others_are_not_believed() {
+    run(11_000..11_040, Some(Scenario::Impostor));
+}
+
+/// Some of the proofs of docs/proofs.md: those that take few runs.
+#[test]
+fn protections_of_the_data_are_missed_as_soon_as_they_are_taken_away() {
+    let soon: Vec<_> = TRIALS.iter().filter(|trial| trial.soon).collect();
+    assert!(soon.len() > 15, "{} trials", soon.len());
+    for trial in soon {
+        assert!(trial.run(SOON).is_some(), "nobody misses {}", trial.protection.name());
+    }
+}
+
+#[test]
+fn each_protection_is_tried_once_or_known_not_to_be_missed() {
+    for protection in Protection::ALL {
+        let trials = TRIALS.iter().filter(|trial| trial.protection == *protection).count();
+        let open = OPEN.iter().filter(|(known, _)| known == protection).count();
+        assert_eq!(trials + open, 1, "{}", protection.name());
+    }
 }
 
 #[test]

@@ -13,9 +13,17 @@
 //! cargo run --release --example simulate -- --cuts --seconds 600 [--start-seed N] [--jobs 2] [--shape 4+2]
 //! cargo run --release --example simulate -- --cuts --seed N --shape 4+2 --cut I [--kill] [--few] [--trace]
 //! ```
+//!
+//! With `--mutations` each protection of the data is taken away in turn (see docs/proofs.md):
+//!
+//! ```text
+//! cargo run --release --example simulate -- --mutations [--only NAME] [--budget N] [--jobs 2] [--json]
+//! ```
 
 #![allow(clippy::unwrap_used, reason = "a tool for developers: a broken harness should stop at once")]
 
+#[path = "simulate_parts/mutations.rs"]
+mod mutations;
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
@@ -39,7 +47,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// Only this scenario: calm, degraded, crash, crash-degraded, restart, beyond, beyond-crash, rot,
-    /// mixed.
+    /// storm, impostor, mixed.
     #[arg(long)]
     scenario: Option<Scenario>,
     /// Run only this seed.
@@ -69,6 +77,18 @@ struct Args {
     /// With --cuts: try three ways to recover after each crash, not all.
     #[arg(long, requires = "cuts")]
     few: bool,
+    /// Take one protection after the other away, and see how soon each is missed.
+    #[arg(long)]
+    mutations: bool,
+    /// With --mutations: only this protection, by its name in src/mutation.rs; may be given again.
+    #[arg(long, requires = "mutations")]
+    only: Vec<String>,
+    /// With --mutations: most runs of each.
+    #[arg(long, requires = "mutations")]
+    budget: Option<u64>,
+    /// With --mutations: print JSON.
+    #[arg(long, requires = "mutations")]
+    json: bool,
 }
 
 impl Args {
@@ -104,6 +124,10 @@ struct Shared {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.mutations {
+        let (only, budget, jobs, json) = (&args.only[..], args.budget, args.jobs, args.json);
+        return mutations::run(&mutations::Orders { only, budget, jobs, json });
+    }
     if let Some(seed) = args.seed {
         return if args.cuts { replay_cuts(&args, seed) } else { replay(&args, seed) };
     }

@@ -10,6 +10,7 @@ use crate::epoch::{self, EpochMap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Ancestor, Entry, MAX_PREVIOUS, Membership, Role, Superblock};
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use crate::stripe::RebuiltMap;
 use crate::units::{ArrayId, Epoch, Lineage, MemberId, StripeIndex};
 use std::collections::HashMap;
@@ -79,8 +80,10 @@ pub(super) async fn assemble(
     // The last change may have been cut short, or be in caches only. Were the count raised before
     // that is durable everywhere, and this cut short too, some would be two behind whoever has it,
     // and taken for stale.
-    coordinator.commit_with(&proof, false, |_| {}).await?;
-    if !missing.is_empty() {
+    if !without(Protection::StartRecordsFirst) {
+        coordinator.commit_with(&proof, false, |_| {}).await?;
+    }
+    if !missing.is_empty() && !without(Protection::NewLineage) {
         let lineage = Lineage::from_random(coordinator.options.env.random_id());
         coordinator.edit_unrecorded(&proof, |m| m.start_new_lineage(lineage, write_count));
     }

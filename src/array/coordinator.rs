@@ -15,6 +15,7 @@ use crate::epoch::EpochMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Membership, Role};
 use crate::member::{Member, Presence};
+use crate::mutation::{Protection, without};
 use crate::observe::Event;
 use crate::stripe::{self, RebuiltMap, Roster, RosterCell, SlotView, Target, Verdict};
 use crate::units::{MemberId, Slot};
@@ -171,8 +172,13 @@ impl Coordinator {
         let mut lost_now = Vec::new();
         // Writing a new superblock over one that somebody else overwrote would hide that.
         let mut failed = self.overwritten(&next).await;
+        if without(Protection::RecordBeforeActing) {
+            self.adopt(next.clone());
+        }
         let mut reached = next.event_count;
-        let mut rounds = if raise_event { ROUNDS } else { 0 };
+        let all_rounds = if without(Protection::TwoRounds) { 1 } else { ROUNDS };
+        let mut rounds = if raise_event && !without(Protection::EventRaised) { all_rounds } else { 0 };
+
         loop {
             if failed.is_empty() {
                 next.event_count = if rounds > 0 { reached.next() } else { reached };
@@ -186,7 +192,7 @@ impl Coordinator {
                 }
                 continue;
             }
-            rounds = ROUNDS;
+            rounds = all_rounds;
             let mut after = next.clone();
             for (id, _) in &failed {
                 if !matches!(go::role(&after, *id), None | Some(Role::Faulty(_))) {
@@ -214,7 +220,7 @@ impl Coordinator {
     pub async fn overwritten(&self, next: &Membership) -> Vec<(MemberId, String)> {
         let (membership, write_count, members) = {
             let state = self.state();
-            if !state.recorded {
+            if !state.recorded || without(Protection::OverwrittenNoticed) {
                 return Vec::new();
             }
             let mut members = state.participants(&state.membership);
@@ -323,7 +329,7 @@ impl Coordinator {
             }
             state.known.values().all(|k| k.suspect.is_none())
         };
-        if last {
+        if last && !without(Protection::ReturnRecorded) {
             // A change that was given up half-way is on some members and not on others.
             self.commit(proof, &[]).await?;
         }
@@ -364,7 +370,7 @@ impl Coordinator {
         let slots: Vec<SlotView> = self.identity.shape.slots().map(view).collect();
         let suspects: Vec<&str> =
             state.known.values().filter(|k| k.suspect.is_some()).map(|k| k.path.as_str()).collect();
-        let refuse_writes = match suspects.is_empty() {
+        let refuse_writes = match suspects.is_empty() || without(Protection::BeyondRefused) {
             true => None,
             false => Some(format!(
                 "more members fail than parity can replace (waiting for {})",
@@ -402,7 +408,7 @@ impl Coordinator {
         let mut failing = vec![(id, why)];
         failing.extend(self.other_failing(id).await);
         let lost = go::lost(&self.membership(), &self.identity.shape).len();
-        if lost + failing.len() > self.identity.shape.parity() {
+        if lost + failing.len() > self.identity.shape.parity() && !without(Protection::LastIsKept) {
             drop(self.suspect(failing));
             return Verdict::Kept;
         }

@@ -8,6 +8,7 @@ use crate::format::{Areas, Entry, Features, MAX_ENTRIES, Membership, Role};
 use crate::geometry::Shape;
 use crate::journal;
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use crate::units::{ArrayId, BLOCK_BYTES, Epoch, EventCount, Lineage, MemberId, Slot, format_size};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +120,9 @@ fn check(spec: &CreateSpec, members: &[Candidate], spares: &[Candidate]) -> Resu
 
 /// Makes the member's epoch map blank, and frees the space of all its areas where that can be had.
 async fn blank(member: &Arc<Member>, identity: &Identity) -> Result<()> {
+    if without(Protection::BlankAtFirst) {
+        return Ok(());
+    }
     let areas = &identity.areas;
     let end = areas.data_offset + areas.stripes * identity.shape.chunk_bytes();
     let done = match member.punch_only(areas.journal_offset, end - areas.journal_offset).await {

@@ -29,6 +29,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Ancestor, Membership, Role, Superblock};
+use crate::mutation::{Protection, without};
 use crate::units::ArrayId;
 use std::cmp::Reverse;
 
@@ -86,7 +87,8 @@ pub(super) fn judge(array: ArrayId, found: &[(String, Result<Superblock>)]) -> R
         let same = |(_, r): &&(usize, &Superblock)| r.member == s.member;
         let all = found.iter().enumerate().filter_map(|(i, (_, r))| Some((i, r.as_ref().ok()?)));
         let all: Vec<(usize, &Superblock)> = all.collect();
-        all.iter().filter(same).max_by_key(|(j, r)| (age(r), Reverse(*j))).is_some_and(|(j, _)| *j == i)
+        let rank = |r: &Superblock| (!without(Protection::NewestCopy)).then(|| age(r));
+        all.iter().filter(same).max_by_key(|(j, r)| (rank(r), Reverse(*j))).is_some_and(|(j, _)| *j == i)
     };
     let standings = found
         .iter()
@@ -111,7 +113,7 @@ pub(super) fn judge(array: ArrayId, found: &[(String, Result<Superblock>)]) -> R
 pub(super) fn is_related(now: &Membership, s: &Superblock) -> bool {
     let own = s.membership.lineage;
     let was = |a: &Ancestor| a.lineage == own && s.write_count <= a.write_count.saturating_add(1);
-    own == now.lineage || now.previous.iter().any(was)
+    own == now.lineage || now.previous.iter().any(was) || without(Protection::LineageCompared)
 }
 
 /// Whether the change from the `older` table to the `newest` was given up, and the older is needed.
@@ -130,7 +132,8 @@ fn given_up<'a>(
         counted_on && s.membership.event_count == older.membership.event_count
     };
     let k = newest.shape.data();
-    older.membership.event_count.next() == newest.membership.event_count
+    !without(Protection::GivenUpChange)
+        && older.membership.event_count.next() == newest.membership.event_count
         && here.clone().any(lacks)
         && in_sync(newest) < k
         && in_sync(older) >= k
@@ -138,7 +141,7 @@ fn given_up<'a>(
 
 fn standing(newest: &Superblock, s: &Superblock) -> Standing {
     let (now, own) = (newest.membership.event_count, s.membership.event_count);
-    let current = own.next() >= now;
+    let current = own.next() >= now || without(Protection::StaleRefused);
     let Some(entry) = newest.membership.entry(s.member) else {
         return Standing::Refused("was removed from the array".to_owned());
     };

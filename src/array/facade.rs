@@ -17,6 +17,7 @@ use crate::format::{MAX_RANGES, Role, StripeRange};
 use crate::integrity::Integrity;
 use crate::journal;
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use crate::observe::Event;
 use crate::stripe::{Membership as _, Parts, Roster, RosterBearers, Stripes, Verdict};
 use crate::units::{ArrayId, MemberId, Slot, format_size};
@@ -356,7 +357,9 @@ impl Array {
     /// Records how far replacements are filled, durably, so that a restart goes on from there.
     pub async fn save_progress(&self) -> Result<()> {
         // What is recorded as filled has its checksums there too.
-        self.stripes.write_tables().await?;
+        if !without(Protection::TablesBeforeProgress) {
+            self.stripes.write_tables().await?;
+        }
         let proof = self.coordinator.begin().await;
         let targets: Vec<(MemberId, Arc<Member>, Vec<StripeRange>)> = {
             let roster = self.roster();

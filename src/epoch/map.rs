@@ -9,6 +9,7 @@
 
 use crate::format::{PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTORS_PER_PAGE, encode_page};
 use crate::integrity::{Home, Pinned};
+use crate::mutation::{Protection, without};
 use crate::units::{ArrayId, Epoch, StripeIndex};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -100,9 +101,10 @@ impl EpochMap {
         if stripe.0 >= self.stripes {
             return;
         }
+        let pin = pin.filter(|_| !without(Protection::EpochsKeepFrame)).cloned();
         let mut changed = self.changed();
         self.put(stripe, Stamp { allocated, epoch: self.now() });
-        changed.entry(place(stripe).0 as u64).or_default().change(pin.cloned());
+        changed.entry(place(stripe).0 as u64).or_default().change(pin);
     }
 
     pub(super) fn put(&self, stripe: StripeIndex, stamp: Stamp) {
@@ -236,7 +238,8 @@ impl EpochMap {
 
     /// What is written next counts more than what was written before.
     fn raise_generations(&self, index: u64) {
-        for generation in self.page(index).iter().flat_map(|page| &page.generations) {
+        let kept = |_: &&AtomicU32| !without(Protection::EpochGeneration);
+        for generation in self.page(index).iter().flat_map(|page| &page.generations).filter(kept) {
             generation.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -15,6 +15,7 @@ use super::areas::{PAGE_BYTES, PAGE_ENTRIES, PAGE_SECTOR_BYTES, SECTOR_ENTRIES, 
 use super::bytes::{Reader, Writer};
 use super::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutation::{Protection, without};
 use crate::units::{ArrayId, MemberId};
 
 const PAGE: usize = 4096;
@@ -93,7 +94,7 @@ fn decode_sector(kind: PageKind, number: u64, bytes: &[u8]) -> Result<Sector> {
         return Ok(Sector::Blank);
     }
     let mut fields = Reader::new(bytes);
-    if fields.u32()? != sector_crc(kind, number, bytes) {
+    if fields.u32()? != sector_crc(kind, number, bytes) && !without(Protection::SectorChecksum) {
         return Ok(Sector::Bad);
     }
     let generation = fields.u32()?;
@@ -115,9 +116,9 @@ fn sector_crc(kind: PageKind, number: u64, sector: &[u8]) -> u32 {
         PageKind::Epochs(array) => (array.to_bytes(), 2),
     };
     let mut covered = Writer::with_capacity(SEED_BYTES + PAGE_SECTOR_BYTES);
-    covered.put(&id);
+    covered.put(if without(Protection::SectorOwner) { &[0; 16] } else { &id });
     covered.u8(code);
-    covered.u64(number);
+    covered.u64(if without(Protection::SectorPlace) { 0 } else { number });
     covered.put(sector.get(CRC_END..).unwrap_or_default());
     crc32c(&covered.finish())
 }

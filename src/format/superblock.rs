@@ -19,6 +19,7 @@ use super::membership::{ENTRY_BYTES, MAX_ENTRIES, Membership};
 use super::raw::{NO_MAGIC, RawSuperblock, checksum};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Shape;
+use crate::mutation::{Protection, without};
 use crate::units::{ArrayId, BLOCK_BYTES, MemberId};
 
 /// Size of a superblock slot.
@@ -196,7 +197,7 @@ impl Superblock {
         let age = |copy: &Result<Self>| copy.as_ref().ok().map(Self::age);
         let [head_a, head_b, tail_a, tail_b] = copies.each_ref().map(age);
         let [at_head_a, at_head_b, at_tail_a, at_tail_b] = Self::slot_offsets(member_bytes);
-        match head_a.max(tail_a) >= head_b.max(tail_b) {
+        match head_a.max(tail_a) >= head_b.max(tail_b) && !without(Protection::SuperblockBeside) {
             true => [at_head_b, at_tail_b],
             false => [at_head_a, at_tail_a],
         }

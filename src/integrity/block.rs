@@ -6,6 +6,7 @@
 //! of them gives way by one bit.
 
 use crate::format::crc32c;
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, Slot};
 
 /// The block reads as zeroes, whatever is on the media.
@@ -30,6 +31,8 @@ pub fn seal(slot: Slot, block: u64, crc: u32) -> u32 {
 /// What a place mixes into its checksum (the finaliser of SplitMix64: every bit of the place
 /// changes half of the mark's).
 fn mark(slot: Slot, block: u64) -> u32 {
+    let slot = if without(Protection::SlotInChecksum) { Slot(0) } else { slot };
+    let block = if without(Protection::BlockInChecksum) { 0 } else { block };
     let mut z = (u64::from(slot.0) << 56 ^ block).wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -45,7 +48,9 @@ pub fn judge(slot: Slot, first: u64, entries: &[u32], bytes: &mut [u8]) -> Vec<u
     for (i, (block, entry)) in blocks.zip(entries).enumerate() {
         match *entry {
             ZERO => block.fill(0),
-            entry if entry == UNKNOWN || sum(slot, first + i as u64, block) != entry => bad.push(i),
+            UNKNOWN => bad.push(i),
+            _ if without(Protection::BlockChecksum) => {}
+            entry if sum(slot, first + i as u64, block) != entry => bad.push(i),
             _ => {}
         }
     }

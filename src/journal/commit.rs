@@ -7,8 +7,10 @@ use crate::format::{
     Checkpoint, FRAME_HEADER_BYTES, FrameHeader, Tail, footprint_for, payload_crc, shard_crc, shard_len_for,
 };
 use crate::member::{Member, Persistence};
+use crate::mutation::{Protection, without};
 use bytes::Bytes;
 use futures::channel::oneshot;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +53,9 @@ impl Journal {
             Ok(shards) => shards,
             Err(error) => return self.refuse(place.seq, &error),
         };
+        if without(Protection::FrameBeforeAnswer) {
+            self.honour(place.seq);
+        }
         loop {
             match self.spread(place, &shards).await {
                 Ok(()) => return self.honour(place.seq),
@@ -125,7 +130,7 @@ impl Journal {
             flying.done = true;
         }
         while let Some(first) = state.flying.first_entry() {
-            if !first.get().done {
+            if !first.get().done && !without(Protection::FramesInOrder) {
                 break;
             }
             let Flying { waiters, replaces, .. } = first.remove();
@@ -178,7 +183,7 @@ impl Journal {
             let waiters = {
                 let mut state = self.state();
                 state.syncing = !state.sync_waiters.is_empty();
-                std::mem::take(&mut state.sync_waiters)
+                take(&mut state.sync_waiters)
             };
             if waiters.is_empty() {
                 return;
@@ -193,7 +198,7 @@ impl Journal {
     async fn sync_alone(self: &Arc<Self>) -> Result<()> {
         let (home, checkpoint) = {
             let mut state = self.state();
-            (std::mem::take(&mut state.home), state.checkpoint.take())
+            (take(&mut state.home), state.checkpoint.take())
         };
         if let Err(error) = self.flush_bearers().await {
             let mut state = self.state();
@@ -203,7 +208,9 @@ impl Journal {
         }
         let due = {
             let mut state = self.state();
-            home.into_iter().for_each(|seq| state.ring.release(seq));
+            let early =
+                if without(Protection::ReleaseByLaterFlush) { take(&mut state.home) } else { Vec::new() };
+            home.into_iter().chain(early).for_each(|seq| state.ring.release(seq));
             if let Some(tail) = checkpoint {
                 state.ring.free_before(tail);
             }
@@ -211,7 +218,7 @@ impl Journal {
             let retired = state.ring.retired();
             let due = retired >= state.ring.len() / CHECKPOINT_PART
                 || (retired > 0 && state.ring.tail() == state.ring.head());
-            std::mem::take(&mut state.checkpoint_wanted) || due
+            take(&mut state.checkpoint_wanted) || due
         };
         self.commit();
         if due { self.checkpoint().await } else { Ok(()) }
@@ -256,6 +263,9 @@ impl Journal {
         let mut state = self.state();
         state.generation = generation;
         state.checkpoint = Some(tail);
+        if without(Protection::CheckpointDurable) {
+            state.ring.free_before(tail);
+        }
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use crate::format::{
 use crate::geometry::Shape;
 use crate::integrity::{Pin, Pinned};
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use crate::units::ArrayId;
 use futures::channel::oneshot;
 use std::collections::{BTreeMap, VecDeque};
@@ -189,7 +190,10 @@ impl Journal {
             state.open.pins += (bytes.len() / 4096) as u64;
             state.open.payload.data(version, block, bytes);
             let replaced = stage(version, seq);
-            state.open.replaces.extend(replaced);
+            match without(Protection::ReplacedKeepsFrame) {
+                true => state.home.extend(replaced),
+                false => state.open.replaces.extend(replaced),
+            }
         })
         .await
     }

@@ -24,6 +24,7 @@ use crate::format::{
 use crate::geometry::Shape;
 use crate::integrity::Pinned;
 use crate::member::{Member, Persistence};
+use crate::mutation::{Protection, without};
 use crate::units::{ArrayId, BLOCK_BYTES, MemberId};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -120,7 +121,7 @@ pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Out
     for frame in &found {
         journal.mend(frame).await?;
     }
-    if !found.is_empty() {
+    if !found.is_empty() && !without(Protection::FramesFlushed) {
         // Even a frame that all members hold may be in their caches only.
         journal.flush_bearers().await?;
     }
@@ -178,7 +179,7 @@ impl Journal {
     /// Writes a frame's shards to the bearers that lack theirs.
     async fn mend(&self, frame: &Found) -> Result<()> {
         let bearers = self.bearers.bearers()?;
-        if bearers.iter().all(|(_, m)| frame.held_by.contains(&m.id())) {
+        if without(Protection::FramesMended) || bearers.iter().all(|(_, m)| frame.held_by.contains(&m.id())) {
             return Ok(());
         }
         let shards = self.shards(frame.place, frame.nonce, &frame.payload)?;
@@ -315,10 +316,12 @@ impl<'a> Walk<'a> {
     fn header(&self, column: &Column<'_>, place: Tail) -> Option<FrameHeader> {
         let header = FrameHeader::decode(column.get(place.offset, FRAME_HEADER_BYTES)?).ok()?;
         let (k, m) = (self.spec.shape.data(), self.spec.shape.parity());
-        let fits = header.array == self.spec.array
-            && (header.seq, header.offset, header.prev_nonce) == (place.seq, place.offset, place.prev_nonce)
+        let fits = (header.array == self.spec.array || without(Protection::JournalOwner))
+            && header.seq == place.seq
+            && (header.prev_nonce == place.prev_nonce || without(Protection::NonceChain))
+            && (header.offset == place.offset || without(Protection::FramePlace))
             && (usize::from(header.data), usize::from(header.parity)) == (k, m)
-            && usize::from(header.shard) == column.slot;
+            && (usize::from(header.shard) == column.slot || without(Protection::ShardSlot));
         fits.then_some(header)
     }
 
@@ -331,7 +334,7 @@ impl<'a> Walk<'a> {
             let Some(shard) = column.get(place.offset + FRAME_HEADER_BYTES as u64, shard_len) else {
                 continue;
             };
-            if shard_crc(shard) == own.shard_crc {
+            if shard_crc(shard) == own.shard_crc || without(Protection::ShardChecksum) {
                 present.push((column.slot, shard));
                 held_by.push(column.member.id());
             }

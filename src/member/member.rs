@@ -3,6 +3,7 @@
 use super::{Backend, Persistence, Presence, Span};
 use crate::env::{Buffer, Env, deadline};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutation::{Protection, without};
 use crate::units::MemberId;
 use bytes::Bytes;
 use std::future::Future;
@@ -113,7 +114,7 @@ impl Member {
     /// A flush failed: writes answered before it may be gone (Linux drops what it could not
     /// write), so that reads may show older bytes.
     pub fn doubted(&self) -> bool {
-        self.doubted.load(Ordering::Acquire)
+        self.doubted.load(Ordering::Acquire) && !without(Protection::DoubtAfterFlush)
     }
 
     /// Takes what it holds for the best there is.

@@ -5,6 +5,7 @@ use crate::env::LocalFuture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Bearers;
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use std::sync::Arc;
 
 /// Every member of the roster takes the frames of its slot, replacements included.
@@ -25,6 +26,9 @@ impl Bearers for RosterBearers {
     }
 
     fn failed<'a>(&'a self, member: &'a Member, error: Error) -> LocalFuture<'a, Result<()>> {
+        if without(Protection::FailedFrameWrite) {
+            return Box::pin(async { Ok(()) });
+        }
         Box::pin(settle(&*self.0, member, error))
     }
 }

@@ -32,6 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ParityRecord, ParityRow, Piece};
 use crate::integrity::{Pinned, sum};
 use crate::journal::StagedBlock;
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -113,7 +114,9 @@ impl Stripes {
         }
         join_all(tickets).await.into_iter().collect::<Result<()>>()?;
         // On an error nothing at home was touched: what was logged is needed by nobody.
-        self.flush().await?;
+        if !without(Protection::WriteAheadFlush) {
+            self.flush().await?;
+        }
         let home = packed.into_iter().zip(pins).map(|(parcel, pin)| self.deliver(parcel, pin));
         join_all(home).await.into_iter().collect::<Result<()>>().and(outcome).map(|()| stuck)
     }
@@ -140,7 +143,7 @@ impl Stripes {
         }
         // Without parity a block of a lost member has no home.
         let held = self.held(&self.membership.roster(), stripe);
-        lone.retain(|(block, _)| held[self.place_of(*block).0]);
+        lone.retain(|(block, _)| held[self.place_of(*block).0] || without(Protection::LostStaysInJournal));
         let bare = lone.iter().map(|(block, _)| self.place_of(*block).1).collect::<BTreeSet<u64>>();
         let bare = bare.into_iter().collect();
         if lone.is_empty() || !may_be_bare {
@@ -215,7 +218,8 @@ impl Stripes {
     }
 
     fn record(&self, parcel: &Parcel) -> ParityRecord {
-        let rows = parcel.parity.iter().flat_map(|(shard, row, bytes)| {
+        let parity = parcel.parity.iter().filter(|_| !without(Protection::ParityInJournal));
+        let rows = parity.flat_map(|(shard, row, bytes)| {
             let first = row / BLOCK_BYTES;
             let block = move |i: u64| ParityRow {
                 shard: u8::try_from(*shard).unwrap_or(u8::MAX),
@@ -231,7 +235,8 @@ impl Stripes {
             Piece { block: *block, version: s.version, crc }
         };
         let pieces = parcel.staged.iter().map(piece).collect();
-        let (fresh, bare) = (parcel.fresh, !parcel.bare.is_empty());
+        let fresh = parcel.fresh && !without(Protection::FreshInJournal);
+        let bare = !parcel.bare.is_empty();
         ParityRecord { stripe: parcel.stripe.0, fresh, bare, pieces, rows: rows.collect() }
     }
 
@@ -325,7 +330,8 @@ impl Stripes {
             for (shard, buffer) in live.iter().zip(&mut made) {
                 buffer.copy_from_slice(&old_of(*shard).ok_or_else(missing)?);
             }
-            for (chunk, new) in segment.chunks.iter().copied().zip(new) {
+            let skipped = usize::from(without(Protection::ParityDelta));
+            for (chunk, new) in segment.chunks.iter().copied().zip(new).skip(skipped) {
                 let mut delta = self.buffer(len);
                 delta.copy_from_slice(&old_of(chunk).ok_or_else(missing)?);
                 xor_into(&mut delta, new);

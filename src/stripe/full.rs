@@ -15,8 +15,9 @@ use super::roster::Roster;
 use super::torn::Load;
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
-use crate::integrity::Pinned;
+use crate::integrity::{Pinned, ZERO};
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -102,7 +103,7 @@ impl Stripes {
                     return Err(Error::new(ErrorKind::Io, what).at(stripe.0 * self.shape.stripe_bytes()));
                 }
             }
-            if self.settling.any(all.iter().copied()) {
+            if self.settling.any(all.iter().copied()) && !without(Protection::SettledBeforeOpen) {
                 self.flush().await?;
             }
             // What is staged from now on is newer than what is about to be written.
@@ -114,19 +115,26 @@ impl Stripes {
             let per_stripe = to_usize(self.sums_per_stripe());
             let mut pins = Vec::with_capacity(all.len());
             let mut logged = Vec::new();
+            if without(Protection::OpenInJournal) {
+                return Ok(all.iter().map(|_| self.journal.hold_all(Vec::new())).collect());
+            }
             // One record for neighbours of which all, or none, were unallocated.
             for some in all.chunk_by(|a, b| self.epochs.is_allocated(*a) == self.epochs.is_allocated(*b)) {
                 let from = pins.len() * per_stripe;
                 let sums = run.sums.get(from..from + some.len() * per_stripe).unwrap_or_default();
+                let unsaid = vec![ZERO; if without(Protection::OpenChecksums) { sums.len() } else { 0 }];
+                let sums = if unsaid.is_empty() { sums } else { &unsaid };
                 let Some(first) = some.first() else { continue };
-                let fresh = !self.epochs.is_allocated(*first);
+                let fresh = !self.epochs.is_allocated(*first) && !without(Protection::FreshInJournal);
                 let ticket = self.journal.open(first.0, some.len() as u64, newest, fresh, sums).await?;
                 let pin = self.journal.hold(&ticket);
                 pins.extend(some.iter().map(|_| Arc::clone(&pin)));
                 logged.push(ticket.written());
             }
             join_all(logged).await.into_iter().collect::<Result<()>>()?;
-            self.flush().await?;
+            if !without(Protection::OpenFlush) {
+                self.flush().await?;
+            }
             return Ok(pins);
         }
     }

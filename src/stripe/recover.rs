@@ -10,6 +10,7 @@ use super::lock::Mode;
 use super::roster::Roster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
 use std::ops::Range;
@@ -62,7 +63,7 @@ impl Stripes {
             let readable = self.readable(roster, stripe, &bad);
             let present = self.sources(&readable, wanted);
             let direct = wanted.iter().all(|w| readable[*w]);
-            if !direct && (present.len() < self.shape.data() || self.torn.contains(stripe)) {
+            if !direct && (present.len() < self.shape.data() || self.is_torn(stripe)) {
                 return Err(self.too_few(stripe, bad.len() > avoid.len()));
             }
             let reads: &[usize] = if direct { wanted } else { &present };
@@ -78,6 +79,11 @@ impl Stripes {
             let have: Vec<(usize, Bytes)> = reads.iter().copied().zip(got.into_iter().flatten()).collect();
             return self.restore_shards(&have, wanted, rows.end - rows.start);
         }
+    }
+
+    /// Whether the stripe's parity may not match its data.
+    pub(super) fn is_torn(&self, stripe: StripeIndex) -> bool {
+        self.torn.contains(stripe) && !without(Protection::TornNotUsed)
     }
 
     /// By shard: is there a member to read it from?

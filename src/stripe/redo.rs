@@ -7,6 +7,7 @@ use crate::env::join_all;
 use crate::error::Result;
 use crate::integrity::Pinned;
 use crate::journal::{Changes, Redo, Replayed, Start};
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use std::sync::Arc;
 
@@ -59,7 +60,9 @@ impl Stripes {
         let _guard = self.locks.lock(stripe, Mode::Exclusive).await;
         // What is logged may be from before a replacement was filled, and tells nothing of its part.
         for target in self.membership.roster().slots.iter().filter_map(|s| s.target.as_ref()) {
-            target.rebuilt.remove(stripe);
+            if !without(Protection::RebuiltForgotten) {
+                target.rebuilt.remove(stripe);
+            }
         }
         if redo.unallocated {
             self.epochs.note(stripe, false, Some(hold));

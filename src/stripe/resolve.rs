@@ -25,6 +25,7 @@ use crate::env::join_all;
 use crate::error::Result;
 use crate::integrity::{Pinned, UNKNOWN, ZERO, sum};
 use crate::journal::{Changes, Opened};
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ enum Way {
 /// A row's way, for `k` data shards (pure).
 fn choose(k: usize, row: &[Known]) -> Way {
     // Where blocks were changed afterwards, parity that was not does not belong to them.
-    let changed = row.iter().any(|s| s.logged);
+    let changed = row.iter().any(|s| s.logged) && !without(Protection::ParityOfItsRow);
     let of = |fits: &dyn Fn(usize, &Known) -> bool| -> Vec<usize> {
         row.iter().enumerate().filter(|(i, s)| fits(*i, s)).map(|(i, _)| i).take(k).collect()
     };
@@ -125,7 +126,7 @@ impl Stripes {
         } else {
             self.enter_columns(&roster, stripe, &columns, hold).await?;
         }
-        for (shard, at) in lost {
+        for (shard, at) in lost.into_iter().filter(|_| !without(Protection::LostIsUnknown)) {
             self.enter_shard(&roster, stripe, shard, at, &[UNKNOWN], Some(hold)).await?;
         }
         self.epochs.note(stripe, true, Some(hold));

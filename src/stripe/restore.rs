@@ -14,6 +14,7 @@ use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::integrity::{UNKNOWN, ZERO};
 use crate::member::Persistence;
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -41,7 +42,8 @@ impl Stripes {
     /// old member still answers is copied; otherwise its chunk is reconstructed. With `give_up` blocks
     /// that cannot be restored do not hold up the rest.
     pub async fn rebuild_run(self: &Arc<Self>, first: StripeIndex, count: u64, give_up: bool) -> RunOutcome {
-        let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
+        let locked = if without(Protection::RebuildLock) { 0 } else { count };
+        let _guards = self.locks.lock_run(first, locked, Mode::Exclusive).await;
         let mut outcome = RunOutcome::default();
         for stripe in (first.0..first.0 + count).map(StripeIndex) {
             if self.mend(stripe).await.is_err() {

@@ -5,6 +5,7 @@
 
 use crate::geometry::Shape;
 use crate::journal::StagedBlock;
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
 use futures::channel::oneshot;
@@ -116,8 +117,9 @@ impl Staging {
 
     /// Forgets a block that is home, unless it was staged anew; answers its frame.
     pub fn remove(&self, block: u64, version: u64) -> Option<u64> {
+        let is_it = |s: &StagedBlock| s.version == version || without(Protection::NewerStaysStaged);
         let mut state = self.state();
-        let seq = state.blocks.get(&block).filter(|s| s.version == version)?.seq;
+        let seq = state.blocks.get(&block).filter(|s| is_it(s))?.seq;
         state.blocks.remove(&block);
         self.count.fetch_sub(1, Ordering::AcqRel);
         drop(state);

@@ -10,6 +10,7 @@ use crate::env::{Moment, join_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::integrity::UNKNOWN;
 use crate::member::{Member, Persistence};
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, Epoch, StripeIndex};
 use bytes::Bytes;
 use futures::channel::oneshot;
@@ -81,6 +82,9 @@ impl Stripes {
     /// before somebody relies on them.
     pub(super) async fn fill_gaps(self: &Arc<Self>) {
         for (id, blocks) in self.integrity.take_gaps() {
+            if without(Protection::GapsFilled) {
+                continue;
+            }
             let per_chunk = self.shape.chunk_bytes() / BLOCK_BYTES;
             for stripe in (blocks.start / per_chunk..blocks.end.div_ceil(per_chunk)).map(StripeIndex) {
                 if !self.epochs.is_allocated(stripe) {
@@ -138,6 +142,7 @@ impl Stripes {
 
     async fn write_epoch_page(&self, members: &[Arc<Member>], page: u64, bytes: &Bytes) -> Result<()> {
         let offset = self.epochs.offset_of(page);
+        let members = if without(Protection::EpochsHome) { &[] } else { members };
         let writes = members.iter().map(|member| async move {
             let done = member.write(offset, vec![bytes.clone()], Persistence::Cached).await;
             (Arc::clone(member), done)
@@ -147,6 +152,9 @@ impl Stripes {
 
     /// Brings all of the epoch map to a member that is to count from now on.
     pub(super) async fn copy_epochs_to(&self, member: &Arc<Member>) -> Result<()> {
+        if without(Protection::EpochsToReplacement) {
+            return Ok(());
+        }
         let _alone = self.tables.writing.lock().await;
         for pages in self.epochs.present_pages().chunks(BATCH) {
             let pages = pages.iter().filter_map(|page| Some((*page, self.epochs.bytes(*page)?)));

@@ -9,6 +9,7 @@ use super::roster::Roster;
 use crate::env::join_all;
 use crate::error::Result;
 use crate::integrity::{Pinned, UNKNOWN, ZERO};
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -136,6 +137,7 @@ impl Stripes {
         self.settling.insert(stripe);
         match done {
             Ok(()) => self.epochs.note(stripe, true, load.pin.as_ref()),
+            Err(_) if without(Protection::TornKept) => {}
             Err(_) => self.torn.keep(stripe, load),
         }
         done
@@ -143,11 +145,11 @@ impl Stripes {
 
     async fn try_store(&self, stripe: StripeIndex, load: &Load) -> Result<()> {
         let roster = self.writable_roster()?;
-        if load.fresh {
+        if load.fresh && !without(Protection::FreshIsZero) {
             self.enter_zeroes(&roster, stripe, load.pin.as_ref()).await?;
         }
-        let pin = load.pin.as_ref();
-        for row in &load.bare {
+        let pin = load.pin.as_ref().filter(|_| !without(Protection::SumsKeepFrame));
+        for row in load.bare.iter().filter(|_| !without(Protection::BareParityUnknown)) {
             for shard in self.shape.data()..self.shape.width() {
                 self.enter_shard(&roster, stripe, shard, *row, &[UNKNOWN], pin).await?;
             }

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{Piece, split};
 use crate::journal::{StagedBlock, Ticket};
 use crate::member::Persistence;
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -41,14 +42,15 @@ impl Stripes {
         let (parts, runs) = futures::join!(join_all(parts), join_all(runs));
         parts.into_iter().chain(runs).collect::<Result<()>>()?;
         match persistence {
-            Persistence::Synced => self.flush().await,
-            Persistence::Cached => Ok(()),
+            Persistence::Synced if !without(Protection::FuaMembers) => self.flush().await,
+            _ => Ok(()),
         }
     }
 
     /// Whether every slot has a member: then a torn stripe can be mended by its data alone.
     pub(super) fn is_whole(&self, roster: &Roster) -> bool {
         roster.slots.iter().all(|s| s.primary.as_ref().is_some_and(|m| !m.doubted()))
+            || without(Protection::DegradedInJournal)
     }
 
     /// Logs and stages a part of a stripe.
@@ -59,7 +61,7 @@ impl Stripes {
         }
         let (start, end) = (piece.start, piece.start + piece.len);
         let aligned = start.is_multiple_of(BLOCK_BYTES) && end.is_multiple_of(BLOCK_BYTES);
-        let mode = if aligned { Mode::Shared } else { Mode::Exclusive };
+        let mode = if aligned || without(Protection::MergeAlone) { Mode::Shared } else { Mode::Exclusive };
         let _merge = self.merges.lock(piece.stripe, mode).await;
         let len = (end.next_multiple_of(BLOCK_BYTES) - start / BLOCK_BYTES * BLOCK_BYTES).min(MAX_RECORD);
         let (mut done, mut tickets) = (0, Vec::new());

@@ -4,9 +4,10 @@
 use super::engine::Stripes;
 use super::lock::Mode;
 use crate::env::join_all;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::integrity::Pinned;
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use crate::units::StripeIndex;
 use std::sync::Arc;
 
@@ -48,7 +49,9 @@ impl Stripes {
         let pin = self.journal.hold(&ticket);
         ticket.written().await?;
         // Before the space is freed: what is there now may be what a flush made durable.
-        self.flush().await?;
+        if !without(Protection::ZeroBeforePunch) {
+            self.flush().await?;
+        }
         for stripe in all() {
             self.void(stripe, newest, &pin);
         }
@@ -76,7 +79,9 @@ impl Stripes {
             (member, done)
         };
         for (member, done) in join_all(roster.members().cloned().map(punch)).await {
-            if let Some(error) = done.err().filter(|e| e.kind() != ErrorKind::Unsupported) {
+            let counts =
+                |e: &Error| e.kind() != ErrorKind::Unsupported && !without(Protection::UnansweredPunch);
+            if let Some(error) = done.err().filter(counts) {
                 // One that cannot be spared is suspect now; the zeroes are in the journal.
                 drop(self.settle(&member, error).await);
             }

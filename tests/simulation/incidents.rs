@@ -32,6 +32,8 @@ impl World {
                 self.verify_volume("in between").await?;
             }
             66..85 if scenario == Scenario::Rot => self.rot().await?,
+            66..85 if scenario == Scenario::Storm => self.storm().await?,
+            66..85 if scenario == Scenario::Impostor => self.impostor().await?,
             _ => {
                 self.start_burst(12);
                 if self.random.chance(300) {
@@ -190,7 +192,7 @@ impl World {
     }
 
     /// A replacement may be refused, for instance because one is under way; with a reason.
-    async fn try_replace(&mut self, old: &MemberRef) -> Check {
+    pub async fn try_replace(&mut self, old: &MemberRef) -> Check {
         let Err(text) = self.replace(old).await else { return Ok(()) };
         if text.starts_with("replace failed") { Ok(()) } else { Err(text) }
     }

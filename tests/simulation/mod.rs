@@ -11,10 +11,12 @@
 mod check;
 mod every_cut;
 mod hard;
+mod impostor;
 mod incidents;
 mod io;
 mod media;
 mod model;
+mod mutations;
 mod recovery;
 mod restarts;
 mod returns;
@@ -22,11 +24,14 @@ mod rot;
 mod run;
 mod scenario;
 mod start;
+mod storm;
 mod workload;
 mod world;
 
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use every_cut::{Cut, CutFailure, SHAPES, Sweep};
+#[allow(unused_imports, reason = "the test and the tool each need some")]
+pub use mutations::{BUDGET, Found, OPEN, SOON, TRIALS, Trial};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]

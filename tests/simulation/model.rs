@@ -55,6 +55,8 @@ struct Block {
     base: Option<Box<[u8; BLOCK_LEN]>>,
     /// Its stripe was being rewritten whole in a crash, and it was not written since: its read may fail.
     doubted: bool,
+    /// When that was, if what ended it is not durable: a power cut brings the doubt back.
+    doubted_at: Option<u64>,
     layers: Vec<Layer>,
 }
 
@@ -169,6 +171,9 @@ impl Model {
             layer.definite &= !layer.failed;
             let written = layer.definite && layer.to - layer.from == BLOCK_LEN;
             block.doubted &= !written;
+            if written && layer.durable {
+                block.doubted_at = None;
+            }
             block.prune(horizon);
         }
     }
@@ -182,6 +187,11 @@ impl Model {
             }
             let covered = |l: &&mut Layer| l.end < tick && !(l.id == SEEN && l.failed);
             block.layers.iter_mut().filter(covered).for_each(|l| l.durable = true);
+            let since = block.doubted_at.unwrap_or(0);
+            let whole = |l: &Layer| l.definite && l.to - l.from == BLOCK_LEN;
+            if block.layers.iter().any(|l| l.durable && l.start > since && whole(l)) {
+                block.doubted_at = None;
+            }
             block.prune(horizon);
         }
     }
@@ -208,11 +218,15 @@ impl Model {
     /// The machine goes down, or already did: puts the blocks of every whole stripe in doubt that
     /// a change at risk rewrote.
     pub fn doubt(&mut self, power_cut: bool, stripe_bytes: u64) {
+        let now = self.tick();
         for (index, block) in self.blocks.iter_mut().enumerate() {
             let start = index as u64 * BLOCK / stripe_bytes * stripe_bytes;
             let whole = |l: &Layer| l.range.0 <= start && l.range.1 >= start + stripe_bytes;
             let torn = block.layers.iter().any(|l| l.at_risk(power_cut) && whole(l));
-            block.doubted |= torn;
+            block.doubted |= torn || power_cut && block.doubted_at.is_some();
+            if block.doubted {
+                block.doubted_at = Some(now);
+            }
         }
     }
 

@@ -101,6 +101,8 @@ impl World {
             random: self.random.fork(),
             disks: self.disks.copy(),
             shelf: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            relics: Vec::new(),
             running: None,
             io: Io::new(self.io.model.borrow().clone(), self.io.stripe_bytes),
             images: BTreeMap::new(),
@@ -172,7 +174,7 @@ impl World {
 
     /// Starts with all members and goes down at the `n`th operation, or a while after the start if
     /// there are not so many.
-    async fn crash_again(&mut self, crash: Crash, n: u64) -> Check {
+    pub async fn crash_again(&mut self, crash: Crash, n: u64) -> Check {
         self.disks.plan_crash(n, crash);
         match self.assemble().await {
             Ok(()) => {}

@@ -29,11 +29,11 @@ const SECTOR: u64 = 512;
 const PAGE: u64 = 4096;
 
 /// The parts of an area in use.
-struct Used {
-    data: Range<u64>,
-    checksums: Range<u64>,
-    epochs: Range<u64>,
-    journal: Range<u64>,
+pub struct Used {
+    pub data: Range<u64>,
+    pub checksums: Range<u64>,
+    pub epochs: Range<u64>,
+    pub journal: Range<u64>,
 }
 
 /// The newest superblock on a disk.
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    fn turn_one_evil(&mut self) {
+    pub fn turn_one_evil(&mut self) {
         let healthy = self.healthy();
         let good: Vec<&MemberReport> = healthy.iter().filter(|m| !self.evil.contains(&m.path)).collect();
         if let Some(path) = self.random.pick(&good).map(|m| m.path.clone()) {
@@ -103,7 +103,7 @@ impl World {
         readable.map(|s| s.areas).ok_or_else(|| "no disk has a superblock".to_owned())
     }
 
-    fn used(&self) -> Check<Used> {
+    pub fn used(&self) -> Check<Used> {
         let areas = self.areas()?;
         let stripes = self.shape.stripes_for(self.volume_bytes);
         let data_len = stripes * self.shape.chunk_bytes();
@@ -155,7 +155,7 @@ impl World {
 
     /// Changes a bit, some bytes, a sector or a page of a range, for the most part where something
     /// was written; sectors and pages may become what lies at another place of the range.
-    fn scramble(&mut self, disk: &SimDisk, range: Range<u64>) {
+    pub fn scramble(&mut self, disk: &SimDisk, range: Range<u64>) {
         let written = disk.written_pages(range.clone());
         let anywhere = range.start + self.random.below((range.end - range.start) / PAGE) * PAGE;
         let known = if self.random.chance(900) { self.random.pick(&written).copied() } else { None };
@@ -182,7 +182,7 @@ impl World {
         self.stats.rotten += 1;
     }
 
-    fn noise(&mut self, len: usize) -> Vec<u8> {
+    pub fn noise(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.random.fill(&mut bytes);
         bytes

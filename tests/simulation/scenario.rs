@@ -22,12 +22,17 @@ pub enum Scenario {
     BeyondCrash,
     /// Members lie and rot, at most as many as parity can replace; crashes and losses besides.
     Rot,
-    /// Everything but the last three.
+    /// Crash upon crash, before what the one before left is put in order.
+    Storm,
+    /// Members are replaced by old copies of themselves, hold pieces of each other, or come from
+    /// another array.
+    Impostor,
+    /// Everything but the last five.
     Mixed,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Calm,
         Self::Degraded,
         Self::Crash,
@@ -36,6 +41,8 @@ impl Scenario {
         Self::Beyond,
         Self::BeyondCrash,
         Self::Rot,
+        Self::Storm,
+        Self::Impostor,
         Self::Mixed,
     ];
 
@@ -68,6 +75,8 @@ impl Scenario {
             Self::Beyond => "beyond",
             Self::BeyondCrash => "beyond-crash",
             Self::Rot => "rot",
+            Self::Storm => "storm",
+            Self::Impostor => "impostor",
             Self::Mixed => "mixed",
         }
     }
@@ -77,11 +86,11 @@ impl Scenario {
     }
 
     pub fn crashes(self) -> bool {
-        matches!(self, Self::Crash | Self::CrashDegraded | Self::Rot | Self::Mixed)
+        matches!(self, Self::Crash) || self.crashes_degraded()
     }
 
     pub fn crashes_degraded(self) -> bool {
-        matches!(self, Self::CrashDegraded | Self::Rot | Self::Mixed)
+        matches!(self, Self::CrashDegraded | Self::Rot | Self::Storm | Self::Impostor | Self::Mixed)
     }
 
     pub fn loses_too_many(self) -> bool {

@@ -70,6 +70,8 @@ impl World {
             scenario,
             disks: SimDisks::new(harness),
             shelf: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            relics: Vec::new(),
             shape,
             volume_bytes,
             disk_bytes,
@@ -86,6 +88,9 @@ impl World {
         };
         world.format().await?;
         world.assemble().await.map_err(|e| format!("a new array does not start: {}", e.report()))?;
+        if scenario == Scenario::Impostor && world.random.chance(300) {
+            world.create_anew().await?;
+        }
         Ok(world)
     }
 
@@ -101,13 +106,18 @@ impl World {
             let name = self.new_disk();
             spares.push(self.open(&process, &name).await.map_err(|e| e.report())?);
         }
+        self.make(&process, members, spares).await
+    }
+
+    /// Creates the array of these members.
+    pub async fn make(&mut self, process: &SimEnv, members: Vec<Candidate>, spares: Vec<Candidate>) -> Check {
         let size_bytes = Some(self.volume_bytes);
         let spec = CreateSpec { name: "sim".into(), shape: self.shape, size_bytes };
         let env = process.env();
         let created = process.call(async move { Array::create(&env, &spec, &members, &spares).await });
         self.id = created.await.unwrap().map_err(|e| format!("create failed: {}", e.report()))?;
         // What was created must survive a power cut at once.
-        self.disks.power_cut(&process);
+        self.disks.power_cut(process);
         Ok(())
     }
 

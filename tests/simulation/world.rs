@@ -35,6 +35,10 @@ pub struct World {
     pub disks: SimDisks,
     /// Disks of the array that are not attached now, with the name they had.
     pub shelf: BTreeMap<String, SimDisk>,
+    /// Disks as an array before this one left them (see `impostor`).
+    pub relics: Vec<SimDisk>,
+    /// What members held once, by the name they had (see `impostor`).
+    pub copies: BTreeMap<String, SimDisk>,
     pub shape: Shape,
     pub volume_bytes: u64,
     pub disk_bytes: u64,
@@ -80,7 +84,10 @@ impl World {
         // The very first is as small as may be: later ones, spares above all, are at least as large.
         let extra =
             if self.next_disk > 1 && self.random.chance(300) { self.random.below(64) * 65536 } else { 0 };
-        self.disks.create(&name, self.disk_bytes + extra);
+        match self.used_disk() {
+            Some(used) => self.disks.attach(&name, &used),
+            None => drop(self.disks.create(&name, self.disk_bytes + extra)),
+        }
         name
     }
 

@@ -4,6 +4,7 @@ use super::frame::FRAME_ALIGN_BYTES;
 use super::raw::{Form, Raw, seal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::areas::OFFSET_MAX;
+use crate::mutation::{Protection, without};
 use crate::units::ArrayId;
 
 /// Size of a checkpoint page.
@@ -58,7 +59,7 @@ impl Checkpoint {
     pub fn decode(bytes: &[u8], array: ArrayId) -> Result<Self> {
         let raw = Raw::new(&CHECKPOINT, bytes)?;
         // Before the version: what a newer build left of another array says nothing about this one.
-        if raw.array() != array {
+        if raw.array() != array && !without(Protection::JournalOwner) {
             let what = format!("journal checkpoint was left by array {}", raw.array());
             return Err(Error::new(ErrorKind::Foreign, what));
         }

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::bytes::{Reader, Writer};
 use crate::format::raw::checksum;
 use crate::format::superblock::CRC_OFFSET;
+use crate::mutation::{Protection, without};
 use crate::units::ArrayId;
 
 const VERSION: u32 = 1;
@@ -75,7 +76,7 @@ impl<'a> Raw<'a> {
         let Some(whole) = length.and_then(|length| bytes.get(..length)) else {
             return Err(form.corrupt("is cut short or its length is wrong"));
         };
-        if checksum(whole) != crc {
+        if checksum(whole) != crc && !without(Protection::HeaderChecksum) {
             return Err(form.corrupt("does not match its checksum"));
         }
         Ok(Self { form, version, array, whole })
