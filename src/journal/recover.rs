@@ -201,39 +201,50 @@ struct Checkpoints {
     behind: Vec<MemberId>,
 }
 
+/// What one member says.
+struct Own {
+    member: MemberId,
+    newest: Checkpoint,
+    is_newest: bool,
+}
+
 async fn checkpoints(spec: &Spec, members: &[(usize, Arc<Member>)]) -> Result<Checkpoints> {
     let own = join_all(members.iter().map(|(_, m)| own_checkpoint(spec, m))).await;
-    // Of a member of which neither page can be read nothing is said here.
-    let own = own.into_iter().filter_map(Result::transpose);
-    let own: Vec<(MemberId, Checkpoint)> = own.collect::<Result<_>>()?;
-    let Some(newest) = own.iter().map(|(_, c)| *c).max_by_key(age) else {
+    let own: Vec<Own> = own.into_iter().filter_map(Result::transpose).collect::<Result<_>>()?;
+    let Some(newest) = own.iter().map(|o| o.newest).max_by_key(age) else {
         return Err(corrupt("no member holds a readable journal checkpoint")
             .hint("bring back more of the array's members and start again"));
     };
-    let lag = |c: &Checkpoint| newest.generation - c.generation;
+    let lag = |o: &Own| newest.generation - o.newest.generation;
+    // Of a member whose pages are damaged it cannot be said that it is behind.
+    let known = || own.iter().filter(|o| o.is_newest);
     let who = |wanted: &dyn Fn(u64) -> bool| {
-        own.iter().filter(|(_, c)| wanted(lag(c))).map(|(id, _)| *id).collect::<Vec<_>>()
+        known().filter(|o| wanted(lag(o))).map(|o| o.member).collect::<Vec<_>>()
     };
-    let oldest = own.iter().map(|(_, c)| c).filter(|c| lag(c) == 1).min_by_key(|c| age(c)).copied();
+    let oldest = known().filter(|o| lag(o) == 1).map(|o| o.newest).min_by_key(age);
     let one_behind = oldest.map(|c| (c, who(&|lag| lag == 1)));
     let behind = who(&|lag| lag > 1);
     Ok(Checkpoints { newest, one_behind, behind })
 }
 
-/// A member's newest checkpoint.
-async fn own_checkpoint(spec: &Spec, member: &Arc<Member>) -> Result<Option<(MemberId, Checkpoint)>> {
-    let mut newest: Option<Checkpoint> = None;
+/// A member's newest checkpoint, and whether there can be no newer one: a page that cannot be read, or was
+/// written to half, may be one.
+async fn own_checkpoint(spec: &Spec, member: &Arc<Member>) -> Result<Option<Own>> {
+    let (mut newest, mut is_newest): (Option<Checkpoint>, bool) = (None, true);
     for index in 0..CHECKPOINT_PAGES {
         let offset = spec.place.offset + index * CHECKPOINT_BYTES as u64;
-        let Ok(page) = member.read(offset, CHECKPOINT_BYTES).await else { continue };
+        let Ok(page) = member.read(offset, CHECKPOINT_BYTES).await else {
+            is_newest = false;
+            continue;
+        };
         match Checkpoint::decode(&page, spec.array) {
             Ok(found) => newest = newest.into_iter().chain([found]).max_by_key(age),
             // A newer build's may be newer than any that can be read.
             Err(e) if e.kind() == ErrorKind::Unsupported => return Err(e.member(member.path())),
-            Err(_) => {}
+            Err(_) => is_newest &= page.iter().all(|b| *b == 0),
         }
     }
-    Ok(newest.map(|c| (member.id(), c)))
+    Ok(newest.map(|newest| Own { member: member.id(), newest, is_newest }))
 }
 
 fn age(checkpoint: &Checkpoint) -> (u64, u64) {

@@ -56,6 +56,9 @@ impl World {
             if let Some(disk) = self.disks.detach(&path) {
                 self.disks.attach(&name, &disk);
             }
+            if self.evil.remove(&path) {
+                self.evil.insert(name.clone());
+            }
         }
         self.note(|| format!("{path} works again, as {name}"));
         if self.random.chance(600) {
