@@ -10,12 +10,13 @@
 //!                                                              detach, or its slot is completed
 //! ```
 //!
-//! A slot has at most one owner (InSync or Faulty) and at most one member Rebuilding.
+//! A slot has at most one owner (InSync or Faulty) and at most one member Rebuilding. It is the same with
+//! the seats of members that bear the journal, but that these have no spares: InSync, Faulty, Filling.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Entry, Membership, Role};
+use crate::format::{Entry, JournalState, Membership, Role};
 use crate::geometry::Shape;
-use crate::units::{Epoch, EventCount, MemberId, Slot};
+use crate::units::{Epoch, EventCount, JournalIndex, MemberId, Seat, Slot};
 
 /// A change of membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub(super) enum Change {
     Attach(MemberId),
     /// A spare, a replacement being filled or a faulty member leaves.
     Detach(MemberId),
+    /// A new member is to bear the journal, and takes frames from now on.
+    TargetJournal(JournalIndex, MemberId),
+    /// That member needs no frame it lacks, and takes the seat over.
+    CompleteJournal(JournalIndex),
 }
 
 /// Makes one change; refuses what the drawing lacks.
@@ -41,8 +46,18 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
                 set(m, Entry { lost_at, lost_epoch, ..entry(id, Role::Faulty(slot)) });
                 Ok(())
             }
-            Some(Role::Rebuilding(_) | Role::Spare) => drop_entry(m, id),
-            Some(Role::Faulty(_)) | None => Err(refused("lose", id)),
+            Some(Role::Journal(index, JournalState::InSync)) => {
+                let (lost_at, lost_epoch) = (m.event_count.next(), m.epoch);
+                let faulty = Role::Journal(index, JournalState::Faulty);
+                set(m, Entry { lost_at, lost_epoch, ..entry(id, faulty) });
+                Ok(())
+            }
+            Some(Role::Rebuilding(_) | Role::Spare | Role::Journal(_, JournalState::Filling)) => {
+                drop_entry(m, id)
+            }
+            Some(Role::Faulty(_) | Role::Journal(_, JournalState::Faulty)) | None => {
+                Err(refused("lose", id))
+            }
         },
         Change::Target(slot, id) => {
             if target(m, slot).is_some() || !matches!(role(m, id), None | Some(Role::Spare)) {
@@ -68,9 +83,24 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
             Ok(())
         }
         Change::Detach(id) => match role(m, id) {
-            Some(Role::Spare | Role::Rebuilding(_) | Role::Faulty(_)) => drop_entry(m, id),
-            Some(Role::InSync(_)) | None => Err(refused("detach", id)),
+            Some(role) if !role.is_in_sync() => drop_entry(m, id),
+            _ => Err(refused("detach", id)),
         },
+        Change::TargetJournal(index, id) => {
+            if filling_journal(m, index).is_some() || role(m, id).is_some() {
+                return Err(refused("target", id));
+            }
+            m.entries.push(entry(id, Role::Journal(index, JournalState::Filling)));
+            Ok(())
+        }
+        Change::CompleteJournal(index) => {
+            let id = filling_journal(m, index).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidInput, format!("journal-{index} is not being filled"))
+            })?;
+            m.entries.retain(|e| e.member == id || e.role.seat() != Some(Seat::Journal(index)));
+            set(m, entry(id, Role::Journal(index, JournalState::InSync)));
+            Ok(())
+        }
     }
 }
 
@@ -94,6 +124,25 @@ pub(super) fn target(m: &Membership, slot: Slot) -> Option<MemberId> {
     m.entries.iter().find(|e| e.role == Role::Rebuilding(slot)).map(|e| e.member)
 }
 
+/// The member in sync of a seat that bears the journal.
+pub(super) fn in_sync_journal(m: &Membership, index: JournalIndex) -> Option<MemberId> {
+    of_journal(m, index, JournalState::InSync)
+}
+
+/// The one that was lost.
+pub(super) fn faulty_journal(m: &Membership, index: JournalIndex) -> Option<MemberId> {
+    of_journal(m, index, JournalState::Faulty)
+}
+
+/// The one that takes new frames and lacks older ones.
+pub(super) fn filling_journal(m: &Membership, index: JournalIndex) -> Option<MemberId> {
+    of_journal(m, index, JournalState::Filling)
+}
+
+fn of_journal(m: &Membership, index: JournalIndex, state: JournalState) -> Option<MemberId> {
+    m.entries.iter().find(|e| e.role == Role::Journal(index, state)).map(|e| e.member)
+}
+
 /// The spares, in order.
 pub(super) fn spares(m: &Membership) -> Vec<MemberId> {
     m.entries.iter().filter(|e| e.role == Role::Spare).map(|e| e.member).collect()
@@ -107,7 +156,7 @@ pub(super) fn lost(m: &Membership, shape: &Shape) -> Vec<Slot> {
 fn owner(e: &Entry) -> Option<Slot> {
     match e.role {
         Role::InSync(slot) | Role::Faulty(slot) => Some(slot),
-        Role::Rebuilding(_) | Role::Spare => None,
+        Role::Rebuilding(_) | Role::Spare | Role::Journal(..) => None,
     }
 }
 
@@ -185,6 +234,38 @@ mod tests {
                 Some(_) => Some(None),
             };
             assert_eq!(after(Change::Detach(id(1))).ok(), detach, "{standing:?}");
+        }
+    }
+
+    /// The same of members that bear the journal.
+    #[test]
+    fn the_drawing_holds_for_members_that_bear_the_journal() {
+        use JournalState::{Faulty, Filling, InSync};
+        let i = JournalIndex(1);
+        for state in [InSync, Faulty, Filling] {
+            let after = |change| {
+                let mut m = membership(&[Role::Journal(i, state)]);
+                apply(&mut m, change).map(|()| role(&m, id(1))).ok()
+            };
+            let lose = match state {
+                InSync => Some(Some(Role::Journal(i, Faulty))),
+                Filling => Some(None),
+                Faulty => None,
+            };
+            assert_eq!(after(Change::Lose(id(1))), lose, "{state:?}");
+            let complete = (state == Filling).then_some(Some(Role::Journal(i, InSync)));
+            assert_eq!(after(Change::CompleteJournal(i)), complete, "{state:?}");
+            assert_eq!(after(Change::Detach(id(1))), (state != InSync).then_some(None), "{state:?}");
+            assert_eq!(after(Change::Attach(id(1))), None);
+            assert_eq!(after(Change::Target(Slot(0), id(1))), None);
+            assert_eq!(after(Change::TargetJournal(i, id(1))), None);
+            let beside = (state != Filling).then_some(Some(Role::Journal(i, state)));
+            assert_eq!(after(Change::TargetJournal(i, id(2))), beside, "{state:?}");
+        }
+        for old in [InSync, Faulty] {
+            let mut m = membership(&[Role::Journal(i, old), Role::Journal(i, Filling), Role::InSync(Slot(1))]);
+            apply(&mut m, Change::CompleteJournal(i)).unwrap();
+            assert_eq!((in_sync_journal(&m, i), m.entries.len()), (Some(id(2)), 2));
         }
     }
 

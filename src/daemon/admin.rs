@@ -135,7 +135,8 @@ impl Desk {
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
             let opened = devices::open_new(&*opener, &env, &body.new, body.force).await;
-            let new = opened.map_err(|e| devices::offer_image(e, &body.new, array.required_bytes()))?;
+            let required = array.required_bytes(Some(&body.old))?;
+            let new = opened.map_err(|e| devices::offer_image(e, &body.new, required))?;
             array.replace(&body.old, new).await
         };
         let uuid = self.on_array(attach).await?;
@@ -148,7 +149,8 @@ impl Desk {
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
             let opened = devices::open_new(&*opener, &env, &body.path, body.force).await;
-            let new = opened.map_err(|e| devices::offer_image(e, &body.path, array.required_bytes()))?;
+            let required = array.required_bytes(None)?;
+            let new = opened.map_err(|e| devices::offer_image(e, &body.path, required))?;
             array.add(new).await
         };
         let uuid = self.on_array(attach).await?;
@@ -256,6 +258,7 @@ mod tests {
     fn report(members: &[(&str, MemberState)]) -> Report {
         let member = |(i, (path, state)): (usize, &(&str, MemberState))| MemberReport {
             slot: Some(Slot(u8::try_from(i).unwrap())),
+            journal: None,
             path: (*path).to_owned(),
             uuid: MemberId::NIL,
             state: *state,

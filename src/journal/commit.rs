@@ -81,7 +81,7 @@ impl Journal {
 
     /// The n shards of a frame, with their headers, ready to be written.
     pub(super) fn shards(&self, place: Tail, nonce: u64, payload: &[u8]) -> Result<Vec<Bytes>> {
-        let (k, m) = (self.shape.data(), self.shape.parity());
+        let (k, m) = (self.code.data(), self.code.parity());
         let shard_len = shard_len_for(payload.len(), k);
         let footprint = usize::try_from(footprint_for(payload.len(), k)).unwrap_or(usize::MAX);
         let mut buffers: Vec<_> = (0..k + m).map(|_| self.env.buffers().take_zeroed(footprint)).collect();
@@ -195,7 +195,7 @@ impl Journal {
             let mut state = self.state();
             (std::mem::take(&mut state.home), state.checkpoint.take())
         };
-        if let Err(error) = self.flush_bearers().await {
+        if let Err(error) = self.flush_everyone().await {
             let mut state = self.state();
             state.home.extend(home);
             state.checkpoint = state.checkpoint.or(checkpoint);
@@ -217,9 +217,9 @@ impl Journal {
         if due { self.checkpoint().await } else { Ok(()) }
     }
 
-    pub(super) async fn flush_bearers(&self) -> Result<()> {
-        let bearers = self.bearers.bearers()?;
-        let flushes = bearers.iter().map(|(_, m)| async move { (m, m.flush().await) });
+    pub(super) async fn flush_everyone(&self) -> Result<()> {
+        let everyone = self.bearers.everyone()?;
+        let flushes = everyone.iter().map(|m| async move { (m, m.flush().await) });
         let mut outcome = Ok(());
         for (member, done) in join_all(flushes).await {
             if let Err(error) = done {

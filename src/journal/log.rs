@@ -31,9 +31,12 @@ const MAX_IN_FLIGHT: usize = 4;
 
 /// The members that bear the log, as the layer above knows them.
 pub trait Bearers: Send + Sync {
-    /// By slot number: every member that takes frames now, replacements included. Fails if too few
-    /// members are left to write to.
+    /// By number of the shard: every member that takes frames now, replacements included. Fails if
+    /// too few members are left to write to.
     fn bearers(&self) -> Result<Vec<(usize, Arc<Member>)>>;
+
+    /// Every member that a sync makes durable: the bearers, and those that blocks are brought home to.
+    fn everyone(&self) -> Result<Vec<Arc<Member>>>;
 
     /// A member could not take its part. `Ok` once it no longer counts, durably.
     fn failed<'a>(&'a self, member: &'a Member, error: Error) -> LocalFuture<'a, Result<()>>;
@@ -128,7 +131,10 @@ pub struct Journal {
     pub(super) codec: Codec,
     pub(super) array: ArrayId,
     pub(super) place: Place,
-    pub(super) shape: Shape,
+    /// Of the array.
+    shape: Shape,
+    /// How frames are cut: its chunk means nothing.
+    pub(super) code: Shape,
     pub(super) bearers: Arc<dyn Bearers>,
     state: Mutex<State>,
 }
@@ -147,7 +153,7 @@ enum Purpose {
 impl Journal {
     /// A log whose ring holds what `ring` says.
     pub(super) fn with_ring(spec: Spec, ring: Ring, generation: u64, last_version: u64) -> Result<Arc<Self>> {
-        let codec = Codec::new(spec.shape.data(), spec.shape.parity())?;
+        let codec = Codec::new(spec.code.data(), spec.code.parity())?;
         let state = State {
             ring,
             open: Batch::default(),
@@ -164,8 +170,8 @@ impl Journal {
             sync_waiters: Vec::new(),
             closed: false,
         };
-        let Spec { env, array, shape, place, bearers, .. } = spec;
-        Ok(Arc::new(Self { env, codec, array, place, shape, bearers, state: Mutex::new(state) }))
+        let Spec { env, array, shape, code, place, bearers, .. } = spec;
+        Ok(Arc::new(Self { env, codec, array, place, shape, code, bearers, state: Mutex::new(state) }))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -300,7 +306,7 @@ impl Journal {
 
     /// Most bytes of parity to log before the space of what came home can be used again.
     pub fn parity_budget(&self) -> u64 {
-        self.state().ring.len() / 32 * self.shape.data() as u64
+        self.state().ring.len() / 32 * self.code.data() as u64
     }
 
     /// Whether nothing in the log is needed.
@@ -381,7 +387,7 @@ impl Journal {
         if state.open.payload.is_empty() || state.flying.len() >= MAX_IN_FLIGHT || state.closed {
             return None;
         }
-        let len = crate::format::footprint_for(state.open.payload.len(), self.shape.data());
+        let len = crate::format::footprint_for(state.open.payload.len(), self.code.data());
         let pins = state.open.pins;
         let place = state.ring.place(len, nonce, pins)?;
         let mut batch = std::mem::take(&mut state.open);

@@ -45,6 +45,8 @@ pub struct Spec {
     pub array: ArrayId,
     /// Its shape.
     pub shape: Shape,
+    /// Into how many shards its frames are cut, data and parity.
+    pub code: Shape,
     /// Its stripes.
     pub stripes: u64,
     /// Where the log lies.
@@ -55,16 +57,18 @@ pub struct Spec {
 
 /// Writes the first checkpoint of an empty log to a member that is being formatted.
 pub async fn format(member: &Member, array: ArrayId, place: Place) -> Result<()> {
-    let page = first_checkpoint(array).encode();
+    let page = Checkpoint { array, generation: 0, tail: Tail { seq: 1, offset: 0, prev_nonce: 0 } }.encode();
     let offset = place.offset + Checkpoint::page_of(0);
     member.write(offset, vec![Bytes::from(page.to_vec())], Persistence::Cached).await
 }
 
-fn first_checkpoint(array: ArrayId) -> Checkpoint {
-    Checkpoint { array, generation: 0, tail: Tail { seq: 1, offset: 0, prev_nonce: 0 } }
+/// Forgets the checkpoints of an earlier life on a member that is to take frames.
+pub async fn clear(member: &Member, place: Place) -> Result<()> {
+    let pages = CHECKPOINT_PAGES * CHECKPOINT_BYTES as u64;
+    member.zero(place.offset, pages, false).await
 }
 
-/// Reads the log of `members` (by slot: those in sync) back.
+/// Reads the log of `members` (those in sync, by number of the shard they hold) back.
 pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Recovered> {
     let newest = newest_checkpoint(&spec, members).await?;
     let ring_len = spec.place.len - RING_START;
@@ -100,7 +104,7 @@ pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Rec
     }
     if !found.is_empty() {
         // Even a frame that all members hold may be in their caches only.
-        journal.flush_bearers().await?;
+        journal.flush_everyone().await?;
     }
     let hold = journal.hold_all(found.iter().map(|f| f.place.seq).collect());
     Ok(Recovered { journal, replayed, hold })
@@ -196,7 +200,7 @@ struct Column<'a> {
 
 impl<'a> Walk<'a> {
     fn new(spec: &'a Spec, members: &'a [(usize, Arc<Member>)], ring_len: u64) -> Result<Self> {
-        let codec = Codec::new(spec.shape.data(), spec.shape.parity())?;
+        let codec = Codec::new(spec.code.data(), spec.code.parity())?;
         let column = |(slot, member): &'a (usize, Arc<Member>)| Column {
             slot: *slot,
             member,
@@ -223,7 +227,7 @@ impl<'a> Walk<'a> {
         let headers: Vec<FrameHeader> = self.columns.iter().filter_map(|c| self.header(c, place)).collect();
         let like = |h: &FrameHeader| headers.iter().filter(|other| other.same_frame(h)).count();
         // Of one with fewer than k shards nothing can be had.
-        let header = headers.iter().max_by_key(|h| like(h)).filter(|h| like(h) >= self.spec.shape.data())?;
+        let header = headers.iter().max_by_key(|h| like(h)).filter(|h| like(h) >= self.spec.code.data())?;
         let header = *header;
         if place.offset + header.footprint() > self.ring_len {
             return None;
@@ -235,7 +239,7 @@ impl<'a> Walk<'a> {
     /// The header on a member, if it continues the chain here.
     fn header(&self, column: &Column<'_>, place: Tail) -> Option<FrameHeader> {
         let header = FrameHeader::decode(column.get(place.offset, FRAME_HEADER_BYTES)?).ok()?;
-        let (k, m) = (self.spec.shape.data(), self.spec.shape.parity());
+        let (k, m) = (self.spec.code.data(), self.spec.code.parity());
         let fits = header.array == self.spec.array
             && (header.seq, header.offset, header.prev_nonce) == (place.seq, place.offset, place.prev_nonce)
             && (usize::from(header.data), usize::from(header.parity)) == (k, m)
@@ -258,7 +262,7 @@ impl<'a> Walk<'a> {
             }
         }
         present.sort_unstable_by_key(|(slot, _)| *slot);
-        let k = self.spec.shape.data();
+        let k = self.spec.code.data();
         if present.len() < k {
             return None;
         }
