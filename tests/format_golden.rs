@@ -44,6 +44,7 @@ fn fresh() -> Superblock {
         volume_bytes: areas.capacity_bytes(&shape),
         member_bytes: 256 << 20,
         areas,
+        journal: None,
         write_count: 0,
         membership: Membership {
             event_count: EventCount(1),
@@ -353,6 +354,7 @@ prop_compose! {
             volume_bytes: (numbers[1] % most + 1) * 4096,
             member_bytes,
             areas,
+            journal: None,
             write_count: numbers[2],
             membership: Membership {
                 event_count: EventCount(numbers[3]),

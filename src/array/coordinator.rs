@@ -362,10 +362,9 @@ impl Coordinator {
             state.known.values().filter(|k| k.suspect.is_some()).map(|k| k.path.as_str()).collect();
         let refuse_writes = match suspects.is_empty() {
             true => None,
-            false => Some(format!(
-                "more members fail than can be spared (waiting for {})",
-                suspects.join(", ")
-            )),
+            false => {
+                Some(format!("more members fail than can be spared (waiting for {})", suspects.join(", ")))
+            }
         };
         self.roster.set(Roster { slots, journal, refuse_writes });
     }

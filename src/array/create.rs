@@ -26,11 +26,7 @@ struct Layout {
 }
 
 /// Checks everything that can be checked before a byte is written, then formats.
-pub(super) async fn create(
-    env: &Env,
-    spec: &CreateSpec,
-    devices: &Devices,
-) -> Result<ArrayId> {
+pub(super) async fn create(env: &Env, spec: &CreateSpec, devices: &Devices) -> Result<ArrayId> {
     let layout = check(spec, devices)?;
     let volume_bytes = spec.size_bytes.unwrap_or(layout.capacity_bytes);
     let identity = Identity {
@@ -141,7 +137,8 @@ fn plan_journal(shape: &Shape, journal: &[Candidate]) -> Result<Option<JournalMe
     let (given, needed) = (journal.len(), shape.parity() + 1);
     let count = u8::try_from(given).ok().filter(|_| given >= needed).ok_or_else(|| {
         let what = format!("a journal of its own needs at least {needed} members, {given} given");
-        let why = format!("{} of any kind may be lost, and one with the journal must be left", shape.parity());
+        let why =
+            format!("{} of any kind may be lost, and one with the journal must be left", shape.parity());
         Error::new(ErrorKind::InvalidInput, what).hint(why)
     })?;
     JournalMembers::plan(count, smallest).map(Some).map_err(|e| e.member(path))
@@ -158,12 +155,7 @@ async fn blank(member: &Arc<Member>, identity: &Identity) -> Result<()> {
     done.map_err(|e| e.member(member.path()))
 }
 
-fn membership(
-    env: &Env,
-    slots: &[Arc<Member>],
-    spares: &[Arc<Member>],
-    bear: &[Arc<Member>],
-) -> Membership {
+fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>], bear: &[Arc<Member>]) -> Membership {
     let entry = |member: &Arc<Member>, role| Entry {
         member: member.id(),
         role,

@@ -7,8 +7,8 @@ use super::scrub::Scrubs;
 use super::transition::{self as go, Change};
 use super::volume::ArrayVolume;
 use super::{
-    Applied, AssembleOptions, Candidate, CreateSpec, Devices, MemberRef, RebuildControl, Report, TaskKind, assemble,
-    create, ledger, resolve, view,
+    Applied, AssembleOptions, Candidate, CreateSpec, Devices, MemberRef, RebuildControl, Report, TaskKind,
+    assemble, create, ledger, resolve, view,
 };
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};

@@ -55,9 +55,7 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
             Some(Role::Rebuilding(_) | Role::Spare | Role::Journal(_, JournalState::Filling)) => {
                 drop_entry(m, id)
             }
-            Some(Role::Faulty(_) | Role::Journal(_, JournalState::Faulty)) | None => {
-                Err(refused("lose", id))
-            }
+            Some(Role::Faulty(_) | Role::Journal(_, JournalState::Faulty)) | None => Err(refused("lose", id)),
         },
         Change::Target(slot, id) => {
             if target(m, slot).is_some() || !matches!(role(m, id), None | Some(Role::Spare)) {
@@ -263,7 +261,8 @@ mod tests {
             assert_eq!(after(Change::TargetJournal(i, id(2))), beside, "{state:?}");
         }
         for old in [InSync, Faulty] {
-            let mut m = membership(&[Role::Journal(i, old), Role::Journal(i, Filling), Role::InSync(Slot(1))]);
+            let mut m =
+                membership(&[Role::Journal(i, old), Role::Journal(i, Filling), Role::InSync(Slot(1))]);
             apply(&mut m, Change::CompleteJournal(i)).unwrap();
             assert_eq!((in_sync_journal(&m, i), m.entries.len()), (Some(id(2)), 2));
         }

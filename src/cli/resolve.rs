@@ -329,7 +329,9 @@ mod tests {
         assert_eq!((args.members.len(), args.journal_size_bytes), (2, Some(64 << 20)));
         assert_eq!(args.journal, ["/j0", "/j1"]);
         assert!(parse("palisade create t a b --data 1 --parity 1 --journal-size 64M").is_err());
-        let Action::Fail(change, _) = parse("palisade fail tank journal-1").unwrap() else { panic!("no fail") };
+        let Action::Fail(change, _) = parse("palisade fail tank journal-1").unwrap() else {
+            panic!("no fail")
+        };
         assert_eq!(change.member, MemberRef::Journal(crate::units::JournalIndex(1)));
     }
 

@@ -75,7 +75,11 @@ pub fn create(places: &Places, args: &CreateArgs) -> Result<Created> {
     let mut images = Images::default();
     let hold: Vec<&String> = members.iter().chain(&spares).collect();
     images.make_absent(&hold, args.member_size_bytes, "--member-size 1G")?;
-    images.make_absent(&journal.iter().collect::<Vec<_>>(), args.journal_size_bytes, "--journal-size 256M")?;
+    images.make_absent(
+        &journal.iter().collect::<Vec<_>>(),
+        args.journal_size_bytes,
+        "--journal-size 256M",
+    )?;
     refuse_doubles(&all)?;
     all.iter().try_for_each(|path| devices::check_unused(path))?;
     let runtime = Runtime::start(RuntimeOptions { keep_bytes: KEEP_BYTES, ..RuntimeOptions::default() })?;

@@ -146,8 +146,11 @@ mod tests {
 
     #[test]
     fn a_degraded_start_reads_as_one_sentence() {
-        let event =
-            Event::ArrayStarted { event_count: EventCount(7), lost: [1, 4].map(|n| Seat::Slot(Slot(n))).to_vec(), clean: false };
+        let event = Event::ArrayStarted {
+            event_count: EventCount(7),
+            lost: [1, 4].map(|n| Seat::Slot(Slot(n))).to_vec(),
+            clean: false,
+        };
         assert_eq!(words(&event), "array started (event 7, without slot 1, slot 4, after an unclean stop)");
         assert!(is_trouble(&event));
     }

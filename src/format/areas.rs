@@ -184,9 +184,7 @@ impl Areas {
         if with_journal != (self.journal_len > 0) {
             return bad("a journal area where there should be none, or none where there should be one");
         }
-        if self.checksum_len < pages_len(data_len / BLOCK_BYTES)
-            || self.epoch_len < pages_len(self.stripes)
-        {
+        if self.checksum_len < pages_len(data_len / BLOCK_BYTES) || self.epoch_len < pages_len(self.stripes) {
             return bad("an area is too small for the stripes");
         }
         // No sum overflows: each term is below 2^63.

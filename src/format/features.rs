@@ -25,11 +25,8 @@ impl Features {
     pub const JOURNAL_MEMBERS: u64 = 4;
 
     /// The bits this build knows.
-    pub const KNOWN: Self = Self {
-        compat: 0,
-        ro_compat: 0,
-        incompat: Self::JOURNAL | Self::CHECKSUMS | Self::JOURNAL_MEMBERS,
-    };
+    pub const KNOWN: Self =
+        Self { compat: 0, ro_compat: 0, incompat: Self::JOURNAL | Self::CHECKSUMS | Self::JOURNAL_MEMBERS };
 
     /// Whether the journal is in use.
     pub fn has_journal(&self) -> bool {

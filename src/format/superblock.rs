@@ -161,7 +161,8 @@ impl Superblock {
         let write_count = input.u64()?;
         let areas = Areas::decode(&mut input)?;
         let (mut membership, entry_count) = Membership::decode_head(&mut input)?;
-        let journal = features.has_journal_members().then(|| JournalMembers::decode(&mut input)).transpose()?;
+        let journal =
+            features.has_journal_members().then(|| JournalMembers::decode(&mut input)).transpose()?;
         let mut entries = Reader::new(raw.bytes());
         entries.skip(ENTRIES_OFFSET)?;
         membership.decode_entries(entry_count, &mut entries)?;

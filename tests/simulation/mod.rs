@@ -30,4 +30,4 @@ pub use every_cut::{Cut, CutFailure, SHAPES, Sweep};
 pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use run::{Failure, RunOptions, Stats, run_seed};
-pub use scenario::Scenario;
+pub use scenario::{JournalOn, Scenario};

@@ -132,7 +132,9 @@ fn member(member: &MemberReport) -> Vec<Cell> {
         path => path.to_owned(),
     };
     vec![
-        Cell::plain(member.seat().map_or_else(|| "spare".to_owned(), |seat| MemberRef::from(seat).to_string())),
+        Cell::plain(
+            member.seat().map_or_else(|| "spare".to_owned(), |seat| MemberRef::from(seat).to_string()),
+        ),
         Cell::plain(path),
         Cell::toned(tone, state),
         count(member.errors.read),
