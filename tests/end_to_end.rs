@@ -26,3 +26,6 @@ mod mount;
 
 #[path = "end_to_end/restart.rs"]
 mod restart;
+
+#[path = "end_to_end/journal.rs"]
+mod journal;

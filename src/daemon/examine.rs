@@ -193,9 +193,8 @@ fn areas(s: &Superblock, own: Option<&Entry>) -> Vec<AreaReport> {
     let (areas, chunk_bytes) = (&s.areas, s.shape.chunk_bytes());
     let area =
         |name: &str, offset_bytes, len_bytes| AreaReport { name: name.to_owned(), offset_bytes, len_bytes };
-    match (&s.journal, own.and_then(|e| e.role.journal())) {
-        (Some(journal), Some(_)) => return vec![area("journal", journal.offset, journal.len)],
-        _ => {}
+    if let (Some(journal), Some(_)) = (&s.journal, own.and_then(|e| e.role.journal())) {
+        return vec![area("journal", journal.offset, journal.len)];
     }
     let journal = (areas.journal_len > 0).then(|| area("journal", areas.journal_offset, areas.journal_len));
     let others = [
