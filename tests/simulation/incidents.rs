@@ -342,7 +342,12 @@ impl World {
         let mut healthy = self.healthy();
         self.random.shuffle(&mut healthy);
         let parity = self.shape.parity();
-        let count = parity + 1 + self.random.index(self.shape.width() - parity);
+        let mut count = parity + 1 + self.random.index(self.shape.width() - parity);
+        if self.journals > 0 && self.random.chance(500) {
+            // All that bear the journal, and maybe others.
+            healthy.sort_by_key(|m| m.journal.is_none());
+            count = self.journals + self.random.index(2);
+        }
         let writing = self.random.chance(500);
         let at_once = self.scenario == Scenario::BeyondCrash && self.random.chance(500);
         let together = at_once && self.random.chance(500);
