@@ -85,7 +85,8 @@ impl World {
     /// taken away (P7).
     async fn run_apart(&mut self, in_sync: &[String]) -> Check {
         self.note(|| "run apart".into());
-        let (mut slots, mut bear): (Vec<(String, SimDisk)>, Vec<(String, SimDisk)>) = Default::default();
+        let mut slots: Vec<(String, SimDisk)> = Vec::new();
+        let mut bear: Vec<(String, SimDisk)> = Vec::new();
         for name in self.disks.names() {
             let Some(disk) = self.disks.detach(&name) else { continue };
             // One that fell behind cannot know it when it is alone: only those that count.
