@@ -1,6 +1,6 @@
 //! Turning batches into frames on the members, and making them durable.
 
-use super::log::{Batch, Flying, Journal, wake};
+use super::log::{Batch, Flying, Journal, Reach, wake};
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
@@ -157,33 +157,46 @@ impl Journal {
     /// that count; releases what [`Journal::home`] named, and moves the checkpoint if that pays.
     /// Callers at the same time share a flush.
     pub async fn sync(self: &Arc<Self>) -> Result<()> {
+        self.sync_shared(Reach::Everything).await
+    }
+
+    /// Makes every honoured record durable on the members that bear the log, and nothing else:
+    /// nothing is released. Callers at the same time share a flush.
+    pub async fn sync_log(self: &Arc<Self>) -> Result<()> {
+        self.sync_shared(Reach::Log).await
+    }
+
+    async fn sync_shared(self: &Arc<Self>, reach: Reach) -> Result<()> {
         let (sender, done) = oneshot::channel();
         let begin = {
-            let mut state = self.state();
-            state.sync_waiters.push(sender);
-            !std::mem::replace(&mut state.syncing, true)
+            let syncs = &mut self.state().syncs[reach as usize];
+            syncs.waiters.push(sender);
+            !std::mem::replace(&mut syncs.busy, true)
         };
         if begin {
             // A task of its own: whoever asked may go away, others wait for the same flush.
             let this = Arc::clone(self);
-            self.env.spawn(Box::pin(async move { this.sync_all().await }));
+            self.env.spawn(Box::pin(async move { this.sync_all(reach).await }));
         }
         let gone = || Error::new(ErrorKind::ShuttingDown, "the executor is stopping");
         done.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Syncs until nobody waits for it.
-    async fn sync_all(self: Arc<Self>) {
+    async fn sync_all(self: Arc<Self>, reach: Reach) {
         loop {
             let waiters = {
-                let mut state = self.state();
-                state.syncing = !state.sync_waiters.is_empty();
-                std::mem::take(&mut state.sync_waiters)
+                let syncs = &mut self.state().syncs[reach as usize];
+                syncs.busy = !syncs.waiters.is_empty();
+                std::mem::take(&mut syncs.waiters)
             };
             if waiters.is_empty() {
                 return;
             }
-            let done = self.sync_alone().await;
+            let done = match reach {
+                Reach::Everything => self.sync_alone().await,
+                Reach::Log => self.flush_bearers().await,
+            };
             for waiter in waiters {
                 drop(waiter.send(done.as_ref().copied().map_err(|e| Error::new(e.kind(), e.report()))));
             }
@@ -218,8 +231,15 @@ impl Journal {
     }
 
     pub(super) async fn flush_everyone(&self) -> Result<()> {
-        let everyone = self.bearers.everyone()?;
-        let flushes = everyone.iter().map(|m| async move { (m, m.flush().await) });
+        self.flush_members(self.bearers.everyone()?).await
+    }
+
+    async fn flush_bearers(&self) -> Result<()> {
+        self.flush_members(self.bearers.bearers()?.into_iter().map(|(_, m)| m).collect()).await
+    }
+
+    async fn flush_members(&self, members: Vec<Arc<Member>>) -> Result<()> {
+        let flushes = members.iter().map(|m| async move { (m, m.flush().await) });
         let mut outcome = Ok(());
         for (member, done) in join_all(flushes).await {
             if let Err(error) = done {

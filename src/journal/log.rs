@@ -120,9 +120,25 @@ pub(super) struct State {
     pub checkpoint_wanted: bool,
     /// Why frames cannot be written now: nothing new is taken until they can.
     pub failing: Option<(ErrorKind, String)>,
-    pub syncing: bool,
-    pub sync_waiters: Vec<oneshot::Sender<Result<()>>>,
+    /// By [`Reach`].
+    pub syncs: [Syncs; 2],
     pub closed: bool,
+}
+
+/// What a sync makes durable.
+#[derive(Clone, Copy)]
+pub(super) enum Reach {
+    /// The log and what was brought home: then frames are released.
+    Everything,
+    /// The log alone.
+    Log,
+}
+
+/// Who waits for the next sync, and whether one runs.
+#[derive(Default)]
+pub(super) struct Syncs {
+    pub busy: bool,
+    pub waiters: Vec<oneshot::Sender<Result<()>>>,
 }
 
 /// The log of one array. See the module.
@@ -166,8 +182,7 @@ impl Journal {
             checkpoint: None,
             checkpoint_wanted: false,
             failing: None,
-            syncing: false,
-            sync_waiters: Vec::new(),
+            syncs: <[Syncs; 2]>::default(),
             closed: false,
         };
         let Spec { env, array, shape, code, place, bearers, .. } = spec;

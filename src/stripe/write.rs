@@ -41,7 +41,7 @@ impl Stripes {
         let (parts, runs) = futures::join!(join_all(parts), join_all(runs));
         parts.into_iter().chain(runs).collect::<Result<()>>()?;
         match persistence {
-            Persistence::Synced => self.flush().await,
+            Persistence::Synced => self.flush_answered().await,
             Persistence::Cached => Ok(()),
         }
     }
