@@ -353,7 +353,7 @@ fn the_newest_copy_wins_and_unreadable_ones_are_passed_over() {
     assert_eq!(kind(vec![]), ErrorKind::NotFound);
     assert_eq!(kind(vec![blank(), blank()]), ErrorKind::NotFound);
     assert_eq!(kind(vec![blank(), torn(), blank()]), ErrorKind::Corrupt);
-    let newer_build = || Superblock::parse(&forged(&fresh(), 40, &[4]));
+    let newer_build = || Superblock::parse(&forged(&fresh(), 40, &[8]));
     assert_eq!(kind(vec![Ok(at(9, 9)), newer_build()]), ErrorKind::Unsupported);
     let other = Superblock { member: member(77), ..fresh() };
     assert_eq!(kind(vec![Ok(fresh()), Ok(other)]), ErrorKind::Foreign);
