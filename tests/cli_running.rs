@@ -100,6 +100,7 @@ fn id(number: u8) -> MemberId {
 fn member(number: u8, slot: u8, state: MemberState) -> MemberReport {
     MemberReport {
         slot: Some(Slot(slot)),
+        journal: None,
         path: format!("/srv/d{number}.img"),
         uuid: id(number),
         state,

@@ -67,6 +67,7 @@ fn record() -> ScrubRecord {
 fn report() -> Report {
     let member = MemberReport {
         slot: Some(Slot(0)),
+        journal: None,
         path: "/img/0".into(),
         uuid: NEW,
         state: MemberState::InSync,

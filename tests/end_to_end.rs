@@ -29,3 +29,6 @@ mod restart;
 
 #[path = "end_to_end/returns.rs"]
 mod returns;
+
+#[path = "end_to_end/journal.rs"]
+mod journal;

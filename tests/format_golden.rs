@@ -9,7 +9,7 @@
 use palisade::error::ErrorKind;
 use palisade::format::*;
 use palisade::geometry::Shape;
-use palisade::units::{ArrayId, Epoch, EventCount, Lineage, MemberId, Slot, StripeIndex};
+use palisade::units::{ArrayId, Epoch, EventCount, JournalIndex, Lineage, MemberId, Slot, StripeIndex};
 use proptest::prelude::*;
 use std::path::PathBuf;
 
@@ -55,6 +55,7 @@ fn fresh() -> Superblock {
         volume_bytes: areas.capacity_bytes(&shape),
         member_bytes: 256 << 20,
         areas,
+        journal: None,
         write_count: 0,
         membership: Membership {
             event_count: EventCount(1),
@@ -129,8 +130,33 @@ fn epochs() -> Superblock {
     sb
 }
 
-fn states() -> [(&'static str, Superblock); 4] {
-    [("fresh", fresh()), ("rebuilding", rebuilding()), ("widest", widest()), ("epochs", epochs())]
+/// The journal on three members of its own, of which this is one; another was lost and is being replaced.
+fn journal_member() -> Superblock {
+    let shape = Shape::new(4, 2, 64 << 10).unwrap();
+    let areas = Areas::plan_without_journal(256 << 20, &shape).unwrap();
+    let journal = JournalMembers::plan(3, 64 << 20).unwrap();
+    let volume_bytes = areas.capacity_bytes(&shape);
+    let mut sb =
+        Superblock { member_bytes: 64 << 20, areas, journal: Some(journal), volume_bytes, ..fresh() };
+    sb.features.incompat = Features::JOURNAL | Features::CHECKSUMS | Features::JOURNAL_MEMBERS;
+    sb.member = member(10);
+    sb.membership.epoch = Epoch(3);
+    let bears = |n, index, state| entry(n, Role::Journal(JournalIndex(index), state));
+    let lost = Entry { lost_at: EventCount(1), lost_epoch: Epoch(2), ..bears(8, 1, JournalState::Faulty) };
+    let others = [bears(7, 0, JournalState::InSync), lost, bears(9, 1, JournalState::Filling)];
+    sb.membership.entries.extend(others);
+    sb.membership.entries.push(bears(10, 2, JournalState::InSync));
+    sb
+}
+
+fn states() -> [(&'static str, Superblock); 5] {
+    [
+        ("fresh", fresh()),
+        ("rebuilding", rebuilding()),
+        ("widest", widest()),
+        ("epochs", epochs()),
+        ("journal_member", journal_member()),
+    ]
 }
 
 fn golden_path(name: &str) -> PathBuf {
@@ -180,6 +206,16 @@ fn fields_lie_where_the_document_says() {
     assert_eq!(bytes[filling + 16..filling + 24], [3, 2, 4, 0, 0, 0, 0, 0]);
     assert_eq!(u64_at(filling + 32 + 3 * 16), 3000);
 
+    let bytes = std::fs::read(golden_path("journal_member")).unwrap();
+    assert_eq!(bytes[40..48], [7, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[208..216], [0, 0x20, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[512..516], [3, 0, 0, 0]);
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    assert_eq!((u64_at(520), u64_at(528)), (64 << 10, 63 << 20));
+    for (place, role) in [(6, [5, 0]), (7, [6, 1]), (8, [7, 1]), (9, [5, 2])] {
+        assert_eq!(bytes[1792 + place * 96 + 16..][..2], role);
+    }
+
     let bytes = std::fs::read(golden_path("epochs")).unwrap();
     assert_eq!(bytes[40..48], [3, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(bytes[440..448], [7, 0, 0, 0, 0, 0, 0, 0]);
@@ -196,6 +232,22 @@ fn an_array_from_before_the_epoch_map_has_epoch_zero_and_no_checksums() {
         assert!(sb.membership.entries.iter().all(|e| e.lost_epoch == Epoch(0)), "{name}");
     }
     assert!(epochs().features.has_checksums() && epochs().features.has_journal());
+}
+
+#[test]
+fn a_superblock_that_does_not_say_where_its_journal_is_is_refused() {
+    let good = journal_member();
+    let refused = |sb: &Superblock| assert_eq!(sb.encode().unwrap_err().kind(), ErrorKind::InvalidInput);
+    refused(&Superblock { journal: None, ..good.clone() });
+    refused(&Superblock { areas: fresh().areas, ..good.clone() });
+    refused(&Superblock { features: epochs().features, ..good.clone() });
+    let few = JournalMembers { count: 2, ..good.journal.unwrap() };
+    refused(&Superblock { journal: Some(few), ..good.clone() });
+    // What a member needs depends on what it is.
+    refused(&Superblock { member: member(1), ..good.clone() });
+    for (at, bytes) in [(512, &[0, 0, 0, 0][..]), (512, &[0, 1, 0, 0]), (520, &[0; 8]), (528, &[0; 8])] {
+        assert_eq!(Superblock::parse(&forged(&good, at, bytes)).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
 }
 
 #[test]
@@ -232,7 +284,7 @@ fn forged(sb: &Superblock, at: usize, bytes: &[u8]) -> Vec<u8> {
 fn what_a_newer_build_wrote_is_unsupported_and_never_corrupt() {
     for (at, bytes, says) in [
         (8, &[2][..], "version 2"),
-        (40, &[0b1100], "incompat 2, 3"),
+        (40, &[0b1_1000], "incompat 3, 4"),
         (162, &[2], "layout 2"),
         (163, &[9], "code 9"),
         (164, &[0, 32], "blocks of 8192"),
@@ -298,7 +350,7 @@ fn what_would_not_be_read_back_is_not_written() {
     refused(|sb| sb.membership.epoch = Epoch(Epoch::MAX.0 + 1));
     refused(|sb| sb.membership.entries[0].lost_epoch = Epoch(1));
     refused(|sb| sb.membership.entries[0].rebuilt.push(range(100, 1)));
-    refused(|sb| sb.features.incompat = 4);
+    refused(|sb| sb.features.incompat = 8);
 }
 
 #[test]
@@ -320,7 +372,7 @@ fn the_newest_copy_wins_and_unreadable_ones_are_passed_over() {
     assert_eq!(kind(vec![]), ErrorKind::NotFound);
     assert_eq!(kind(vec![blank(), blank()]), ErrorKind::NotFound);
     assert_eq!(kind(vec![blank(), torn(), blank()]), ErrorKind::Corrupt);
-    let newer_build = || Superblock::parse(&forged(&fresh(), 40, &[4]));
+    let newer_build = || Superblock::parse(&forged(&fresh(), 40, &[8]));
     assert_eq!(kind(vec![Ok(at(9, 9)), newer_build()]), ErrorKind::Unsupported);
     let other = Superblock { member: member(77), ..fresh() };
     assert_eq!(kind(vec![Ok(fresh()), Ok(other)]), ErrorKind::Foreign);
@@ -382,6 +434,7 @@ prop_compose! {
             volume_bytes: (numbers[1] % most + 1) * 4096,
             member_bytes,
             areas,
+            journal: None,
             write_count: numbers[2],
             membership: Membership {
                 event_count: EventCount(numbers[3]),

@@ -9,7 +9,9 @@
 mod simulation;
 
 use palisade::mutation::Protection;
-use simulation::{OPEN, RunOptions, SHAPES, SOON, Scenario, Stats, Sweep, TRIALS, Variety, run_seed};
+use simulation::{
+    JournalOn, OPEN, RunOptions, SHAPES, SOON, Scenario, Stats, Sweep, TRIALS, Variety, run_seed,
+};
 
 fn run(seeds: impl Iterator<Item = u64>, scenario: Option<Scenario>) -> Stats {
     let mut total = Stats::default();
@@ -106,8 +108,8 @@ fn everything_at_once() {
 }
 
 /// Crashes one workload at every operation on its members.
-fn sweep(shape: (u8, u8), seed: u64) {
-    let sweep = Sweep { seed, shape, variety: Variety::Few, trace: false };
+fn sweep(shape: (u8, u8), journal: JournalOn, seed: u64) {
+    let sweep = Sweep { seed, shape, journal, variety: Variety::Few, trace: false };
     let (mut crashes, mut recoveries) = (0, 0);
     sweep.run(|tried| {
         crashes += 1;
@@ -119,20 +121,25 @@ fn sweep(shape: (u8, u8), seed: u64) {
 
 #[test]
 fn a_crash_at_any_operation_harms_nothing_on_2_and_1() {
-    sweep(SHAPES[0], 1);
+    sweep(SHAPES[0], JournalOn::Slots, 1);
 }
 
 #[test]
 fn a_crash_at_any_operation_harms_nothing_on_4_and_2() {
-    sweep(SHAPES[1], 2);
+    sweep(SHAPES[1], JournalOn::Slots, 2);
 }
 
 #[test]
 fn a_crash_at_any_operation_harms_nothing_on_1_and_2() {
-    sweep(SHAPES[2], 3);
+    sweep(SHAPES[2], JournalOn::Slots, 3);
 }
 
-/// Seeds that once found a fault, with what it was.
+#[test]
+fn a_crash_at_any_operation_harms_nothing_with_the_journal_on_members_of_its_own() {
+    sweep(SHAPES[0], JournalOn::Own(1), 4);
+}
+
+/// Seeds that once found a fault, with what it was; all with the journal on the slots.
 const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
     (
         1081,
@@ -188,7 +195,8 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
 #[test]
 fn seeds_that_once_found_a_fault_find_it_no_more() {
     for (seed, scenario, fault) in REGRESSIONS {
-        let options = RunOptions { seed: *seed, scenario: *scenario, ..RunOptions::default() };
+        let journal = Some(JournalOn::Slots);
+        let options = RunOptions { seed: *seed, scenario: *scenario, journal, ..RunOptions::default() };
         if let Err(failure) = run_seed(&options) {
             panic!("once: {fault}\n{failure}");
         }

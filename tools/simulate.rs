@@ -29,7 +29,9 @@ mod simulation;
 
 use clap::Parser;
 use palisade::member::sim::Crash;
-use simulation::{Cut, CutFailure, Failure, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed};
+use simulation::{
+    Cut, CutFailure, Failure, JournalOn, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed,
+};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -50,6 +52,10 @@ struct Args {
     /// storm, impostor, mixed.
     #[arg(long)]
     scenario: Option<Scenario>,
+    /// The journal on slots, own (m + 1 members of its own) or own+ (one more); drawn from the seed if
+    /// not given, and with --cuts on slots.
+    #[arg(long)]
+    journal: Option<JournalOn>,
     /// Run only this seed.
     #[arg(long)]
     seed: Option<u64>,
@@ -93,7 +99,7 @@ struct Args {
 
 impl Args {
     fn run_options(&self, seed: u64, trace: bool) -> RunOptions {
-        RunOptions { seed, scenario: self.scenario, steps: self.steps, trace }
+        RunOptions { seed, scenario: self.scenario, journal: self.journal, steps: self.steps, trace }
     }
 
     /// The sweeps of a seed.
@@ -101,7 +107,8 @@ impl Args {
         let variety = if self.few { Variety::Few } else { Variety::All };
         let trace = self.trace;
         let shapes: Vec<(u8, u8)> = self.shape.map_or(SHAPES.to_vec(), |shape| vec![shape]);
-        shapes.into_iter().map(move |shape| Sweep { seed, shape, variety, trace })
+        let journal = self.journal.unwrap_or(JournalOn::Slots);
+        shapes.into_iter().map(move |shape| Sweep { seed, shape, journal, variety, trace })
     }
 }
 

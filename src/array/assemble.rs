@@ -189,7 +189,9 @@ fn missing(m: &Membership, identity: &Identity, known: &HashMap<MemberId, Known>
     let here = |id: &MemberId| known.get(id).is_some_and(|k| k.member.is_some());
     let of_slot = identity.shape.slots().filter_map(|s| go::in_sync(m, s));
     let targets = identity.shape.slots().filter_map(|s| go::target(m, s));
-    of_slot.chain(targets).chain(go::spares(m)).filter(|id| !here(id)).collect()
+    let bear = m.entries.iter().filter(|e| matches!(e.role, Role::Journal(..)) && !e.role.is_faulty());
+    let all = of_slot.chain(targets).chain(go::spares(m)).chain(bear.map(|e| e.member));
+    all.filter(|id| !here(id)).collect()
 }
 
 fn check_enough(
@@ -201,11 +203,15 @@ fn check_enough(
     let in_sync = identity.shape.slots().filter_map(|s| go::in_sync(m, s));
     let here = in_sync.filter(|id| !missing.contains(id)).count();
     let need = identity.shape.data();
-    if here >= need {
-        return Ok(());
-    }
+    let of_journal = |e: &&Entry| matches!(e.role, Role::Journal(..)) && e.role.is_in_sync();
+    let mut bear = m.entries.iter().filter(of_journal);
+    let unlogged = identity.journal_members.is_some() && bear.all(|e| missing.contains(&e.member));
+    let mut what = match here >= need {
+        true if !unlogged => return Ok(()),
+        true => "no current member that bears the journal is here, one is needed".to_owned(),
+        false => format!("only {here} current members are here, {need} are needed"),
+    };
     let reasons: Vec<String> = refused.iter().map(|(p, why)| format!("{p}: {why}")).collect();
-    let mut what = format!("only {here} current members are here, {need} are needed");
     if !reasons.is_empty() {
         what.push_str(&format!(" ({})", reasons.join("; ")));
     }

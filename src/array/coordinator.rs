@@ -2,9 +2,9 @@
 //!
 //! A change is prepared on a copy of the membership, recorded on every member that will go on
 //! (event count raised, flushed), and only then published to the data path. A member that cannot
-//! record it is lost in the same stroke. If that would leave fewer than k members in sync, nothing
-//! is changed: the failing members become *suspect*, which means they are still read, writes are
-//! refused, and they are tried again until they answer (P9).
+//! record it is lost in the same stroke. If that would leave fewer than k members in sync, or none of
+//! those that bear the journal, nothing is changed: the failing members become *suspect*, which means
+//! they are still read, writes are refused, and they are tried again until they answer (P9).
 
 use super::ledger::{self, Identity};
 use super::returning::Returns;
@@ -17,8 +17,8 @@ use crate::format::{Membership, Role};
 use crate::member::{Member, Presence};
 use crate::mutation::{Protection, without};
 use crate::observe::Event;
-use crate::stripe::{self, RebuiltMap, Roster, RosterCell, SlotView, Target, Verdict};
-use crate::units::{MemberId, Slot};
+use crate::stripe::{self, JournalView, RebuiltMap, Roster, RosterCell, SlotView, Target, Verdict};
+use crate::units::{JournalIndex, MemberId, Slot};
 use futures::lock::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,7 +58,7 @@ impl State {
     /// The open members that carry the superblock of this membership.
     fn participants(&self, membership: &Membership) -> Vec<Arc<Member>> {
         let open = |e: &crate::format::Entry| match e.role {
-            Role::Faulty(_) => None,
+            role if role.is_faulty() => None,
             _ => self.known.get(&e.member).filter(|k| k.suspect.is_none())?.member.clone(),
         };
         membership.entries.iter().filter_map(open).collect()
@@ -195,11 +195,11 @@ impl Coordinator {
             rounds = all_rounds;
             let mut after = next.clone();
             for (id, _) in &failed {
-                if !matches!(go::role(&after, *id), None | Some(Role::Faulty(_))) {
+                if go::role(&after, *id).is_some_and(|role| !role.is_faulty()) {
                     go::apply(&mut after, Change::Lose(*id))?;
                 }
             }
-            if go::lost(&after, &self.identity.shape).len() > self.identity.shape.parity() {
+            if !self.identity.suffices(&after) {
                 // Some have a change that is given up. The next one gets the same event and a
                 // higher write count, and so the better of it.
                 self.state().membership.event_count = reached;
@@ -224,7 +224,7 @@ impl Coordinator {
                 return Vec::new();
             }
             let mut members = state.participants(&state.membership);
-            let goes_on = |id| !matches!(go::role(next, id), None | Some(Role::Faulty(_)));
+            let goes_on = |id| go::role(next, id).is_some_and(|role| !role.is_faulty());
             members.retain(|m| goes_on(m.id()));
             (state.membership.clone(), state.write_count, members)
         };
@@ -279,19 +279,19 @@ impl Coordinator {
 
     /// A member no longer counts: closes it and says so.
     fn let_go(&self, id: MemberId, why: String) {
-        let slot = {
+        let (seat, path) = {
             let mut state = self.state();
-            let slot = go::role(&state.membership, id).and_then(Role::slot);
+            let seat = go::role(&state.membership, id).and_then(Role::seat);
             let Some(known) = state.known.get_mut(&id) else { return };
             known.member = None;
             known.suspect = None;
             known.absent = Some((MemberState::Faulty, why.clone()));
             known.returns = Returns::lost_now();
-            (slot, known.path.clone())
+            (seat, known.path.clone())
         };
         self.publish();
-        if let (Some(slot), path) = slot {
-            self.tell(Event::MemberFaulty { slot, path, reason: why });
+        if let Some(seat) = seat {
+            self.tell(Event::MemberFaulty { seat, path, reason: why });
         }
     }
 
@@ -309,8 +309,8 @@ impl Coordinator {
                 }
                 known.path.clone()
             };
-            if let Some(slot) = go::role(&self.membership(), id).and_then(Role::slot) {
-                self.tell(Event::MemberSuspect { slot, path, reason: why });
+            if let Some(seat) = go::role(&self.membership(), id).and_then(Role::seat) {
+                self.tell(Event::MemberSuspect { seat, path, reason: why });
             }
         }
         self.publish();
@@ -368,16 +368,22 @@ impl Coordinator {
             SlotView { primary: go::in_sync(&state.membership, slot).and_then(open), target }
         };
         let slots: Vec<SlotView> = self.identity.shape.slots().map(view).collect();
+        let journal = self.identity.journal_members.map(|own| {
+            let bear = |seat: fn(&Membership, JournalIndex) -> Option<MemberId>| {
+                let bearer = |i: JournalIndex| Some((i.index(), open(seat(&state.membership, i)?)?));
+                own.indices().filter_map(bearer).collect()
+            };
+            JournalView { in_sync: bear(go::in_sync_journal), filling: bear(go::filling_journal) }
+        });
         let suspects: Vec<&str> =
             state.known.values().filter(|k| k.suspect.is_some()).map(|k| k.path.as_str()).collect();
         let refuse_writes = match suspects.is_empty() || without(Protection::BeyondRefused) {
             true => None,
-            false => Some(format!(
-                "more members fail than parity can replace (waiting for {})",
-                suspects.join(", ")
-            )),
+            false => {
+                Some(format!("more members fail than can be spared (waiting for {})", suspects.join(", ")))
+            }
         };
-        self.roster.set(Roster { slots, refuse_writes });
+        self.roster.set(Roster { slots, journal, refuse_writes });
     }
 
     pub fn tell(&self, event: Event) {
@@ -393,22 +399,23 @@ impl Coordinator {
 
     pub async fn lose_locked(&self, proof: &Changing<'_>, id: MemberId, why: String) -> Verdict {
         match go::role(&self.membership(), id) {
-            None | Some(Role::Faulty(_)) => return Verdict::Kicked,
+            None => return Verdict::Kicked,
+            Some(role) if role.is_faulty() => return Verdict::Kicked,
+            Some(role) if role.is_in_sync() => {}
             // Nothing can be recorded then; it is looked at again when the array resumes.
-            Some(Role::Rebuilding(_) | Role::Spare) if self.refuse_if_failed().is_err() => {
-                return Verdict::Kept;
-            }
-            Some(Role::Rebuilding(_) | Role::Spare) => {
-                return self.lose_all(proof, vec![(id, why)]).await;
-            }
+            Some(_) if self.refuse_if_failed().is_err() => return Verdict::Kept,
+            Some(_) => return self.lose_all(proof, vec![(id, why)]).await,
+        }
+        if self.known(id).suspect.is_some() {
             // It was found that it cannot be spared, and is being tried again.
-            Some(Role::InSync(_)) if self.known(id).suspect.is_some() => return Verdict::Kept,
-            Some(Role::InSync(_)) => {}
+            return Verdict::Kept;
         }
         let mut failing = vec![(id, why)];
         failing.extend(self.other_failing(id).await);
-        let lost = go::lost(&self.membership(), &self.identity.shape).len();
-        if lost + failing.len() > self.identity.shape.parity() && !without(Protection::LastIsKept) {
+        let mut after = self.membership();
+        if failing.iter().any(|(id, _)| go::apply(&mut after, Change::Lose(*id)).is_err())
+            || (!self.identity.suffices(&after) && !without(Protection::LastIsKept))
+        {
             drop(self.suspect(failing));
             return Verdict::Kept;
         }
@@ -441,7 +448,7 @@ impl Coordinator {
     /// Flushes every member that counts; one that cannot is lost.
     pub async fn flush_all(&self, proof: &Changing<'_>) -> Result<()> {
         let roster = self.roster.get();
-        let flushes = roster.members().map(|m| async move { (m.id(), m.flush().await.err()) });
+        let flushes = roster.everyone().map(|m| async move { (m.id(), m.flush().await.err()) });
         for (id, error) in join_all(flushes).await {
             if let Some(error) = error
                 && self.lose_locked(proof, id, error.report()).await == Verdict::Kept
@@ -456,7 +463,7 @@ impl Coordinator {
     async fn other_failing(&self, id: MemberId) -> Vec<(MemberId, String)> {
         let others: Vec<Arc<Member>> = {
             let state = self.state();
-            let in_sync = |e: &&crate::format::Entry| matches!(e.role, Role::InSync(_)) && e.member != id;
+            let in_sync = |e: &&crate::format::Entry| e.role.is_in_sync() && e.member != id;
             let entries = state.membership.entries.iter().filter(in_sync);
             entries.filter_map(|e| state.known.get(&e.member)?.member.clone()).collect()
         };

@@ -1,15 +1,17 @@
 //! Making an array of blank devices.
 
 use super::ledger::{self, Identity};
-use super::{Candidate, CreateSpec};
+use super::{Candidate, CreateSpec, Devices};
 use crate::env::{Env, join_all};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Areas, Entry, Features, MAX_ENTRIES, Membership, Role};
+use crate::format::{Areas, Entry, Features, JournalMembers, JournalState, MAX_ENTRIES, Membership, Role};
 use crate::geometry::Shape;
 use crate::journal;
 use crate::member::Member;
 use crate::mutation::{Protection, without};
-use crate::units::{ArrayId, BLOCK_BYTES, Epoch, EventCount, Lineage, MemberId, Slot, format_size};
+use crate::units::{
+    ArrayId, BLOCK_BYTES, Epoch, EventCount, JournalIndex, Lineage, MemberId, Slot, format_size,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,27 +20,15 @@ const FORMAT_DEADLINE: Duration = Duration::from_secs(120);
 const MAX_NAME_BYTES: usize = 64;
 
 /// What an array of these members comes to.
-pub(super) struct Layout {
-    pub areas: Areas,
-    pub capacity_bytes: u64,
-}
-
-/// The largest array that fits on the smallest of these sizes.
-pub(super) fn lay_out(shape: &Shape, sizes: impl Iterator<Item = u64>) -> Result<Layout> {
-    let smallest = sizes.min().unwrap_or(0);
-    let areas = Areas::plan(smallest, shape)?;
-    let capacity_bytes = areas.capacity_bytes(shape);
-    Ok(Layout { areas, capacity_bytes })
+struct Layout {
+    areas: Areas,
+    journal: Option<JournalMembers>,
+    capacity_bytes: u64,
 }
 
 /// Checks everything that can be checked before a byte is written, then formats.
-pub(super) async fn create(
-    env: &Env,
-    spec: &CreateSpec,
-    members: &[Candidate],
-    spares: &[Candidate],
-) -> Result<ArrayId> {
-    let layout = check(spec, members, spares)?;
+pub(super) async fn create(env: &Env, spec: &CreateSpec, devices: &Devices) -> Result<ArrayId> {
+    let layout = check(spec, devices)?;
     let volume_bytes = spec.size_bytes.unwrap_or(layout.capacity_bytes);
     let identity = Identity {
         array: ArrayId::from_random(env.random_id()),
@@ -47,30 +37,43 @@ pub(super) async fn create(
         shape: spec.shape,
         volume_bytes,
         areas: layout.areas,
-        features: Features { incompat: Features::JOURNAL | Features::CHECKSUMS, ..Features::default() },
+        journal_members: layout.journal,
+        features: Features { incompat: incompat(layout.journal.is_some()), ..Features::default() },
     };
     let new = |c: &Candidate| {
         let id = MemberId::from_random(env.random_id());
         let data = identity.areas.data_offset;
         Arc::new(Member::new(env.clone(), id, c.path.clone(), Arc::clone(&c.backend), FORMAT_DEADLINE, data))
     };
-    let slots: Vec<Arc<Member>> = members.iter().map(new).collect();
-    let spares: Vec<Arc<Member>> = spares.iter().map(new).collect();
+    let slots: Vec<Arc<Member>> = devices.members.iter().map(new).collect();
+    let spares: Vec<Arc<Member>> = devices.spares.iter().map(new).collect();
+    let bear: Vec<Arc<Member>> = devices.journal.iter().map(new).collect();
     let blanked = join_all(slots.iter().map(|m| blank(m, &identity))).await;
     blanked.into_iter().collect::<Result<()>>()?;
-    let membership = membership(env, &slots, &spares);
-    let all = slots.iter().chain(&spares);
+    let membership = membership(env, &slots, &spares, &bear);
+    let all = slots.iter().chain(&spares).chain(&bear);
     let formatted = join_all(all.map(|m| async {
         let superblock = identity.superblock(m.id(), m.size_bytes(), &membership, 1);
         ledger::format(m, &superblock).await.map_err(|e| e.member(m.path()))?;
-        journal::format(m, identity.array, identity.journal()).await.map_err(|e| e.member(m.path()))?;
+        let seat = membership.entry(m.id()).and_then(|e| e.role.seat());
+        if seat.is_some() {
+            let place = identity.checkpoints(seat);
+            journal::clear(m, place).await.map_err(|e| e.member(m.path()))?;
+            journal::format(m, identity.array, place).await.map_err(|e| e.member(m.path()))?;
+        }
         m.flush().await.map_err(|e| e.member(m.path()))
     }));
     formatted.await.into_iter().collect::<Result<()>>()?;
     Ok(identity.array)
 }
 
-fn check(spec: &CreateSpec, members: &[Candidate], spares: &[Candidate]) -> Result<Layout> {
+fn incompat(journal_members: bool) -> u64 {
+    let all = Features::JOURNAL | Features::CHECKSUMS;
+    if journal_members { all | Features::JOURNAL_MEMBERS } else { all }
+}
+
+fn check(spec: &CreateSpec, devices: &Devices) -> Result<Layout> {
+    let Devices { members, spares, journal } = devices;
     let bad = |what: String| Error::new(ErrorKind::InvalidInput, what);
     let width = spec.shape.width();
     if spec.name.is_empty() || spec.name.len() > MAX_NAME_BYTES {
@@ -85,10 +88,16 @@ fn check(spec: &CreateSpec, members: &[Candidate], spares: &[Candidate]) -> Resu
         };
         return Err(bad(format!("{k}+{m} needs exactly {width} members, {given} given")).hint(hint));
     }
-    if members.len() + spares.len() > MAX_ENTRIES {
-        return Err(bad(format!("at most {} spares fit beside {width} members", MAX_ENTRIES - width)));
+    let others = spares.len() + journal.len();
+    if members.len() + others > MAX_ENTRIES {
+        let room = MAX_ENTRIES - width;
+        return Err(bad(format!("at most {room} spares and journal members fit beside {width} members")));
     }
-    let minimum = Areas::minimum_bytes(&spec.shape);
+    let own = plan_journal(&spec.shape, journal)?;
+    let minimum = match own {
+        Some(_) => Areas::minimum_bytes_without_journal(&spec.shape),
+        None => Areas::minimum_bytes(&spec.shape),
+    };
     for c in members.iter().chain(spares) {
         let size = c.backend.size_bytes();
         if size < minimum {
@@ -100,7 +109,12 @@ fn check(spec: &CreateSpec, members: &[Candidate], spares: &[Candidate]) -> Resu
             return Err(bad(what).member(&c.path));
         }
     }
-    let layout = lay_out(&spec.shape, members.iter().map(|c| c.backend.size_bytes()))?;
+    let smallest = members.iter().map(|c| c.backend.size_bytes()).min().unwrap_or(0);
+    let areas = match own {
+        Some(_) => Areas::plan_without_journal(smallest, &spec.shape)?,
+        None => Areas::plan(smallest, &spec.shape)?,
+    };
+    let layout = Layout { areas, journal: own, capacity_bytes: areas.capacity_bytes(&spec.shape) };
     if let Some(c) = spares.iter().find(|c| c.backend.size_bytes() < layout.areas.required_bytes()) {
         let need = format_size(layout.areas.required_bytes());
         return Err(bad(format!("too small for a spare: {need} are needed")).member(&c.path));
@@ -118,6 +132,20 @@ fn check(spec: &CreateSpec, members: &[Candidate], spares: &[Candidate]) -> Resu
     Ok(layout)
 }
 
+/// The journal that these members can bear; none if there are none.
+fn plan_journal(shape: &Shape, journal: &[Candidate]) -> Result<Option<JournalMembers>> {
+    let sizes = journal.iter().map(|c| (c.backend.size_bytes(), &c.path));
+    let Some((smallest, path)) = sizes.min_by_key(|(size, _)| *size) else { return Ok(None) };
+    let (given, needed) = (journal.len(), shape.parity() + 1);
+    let count = u8::try_from(given).ok().filter(|_| given >= needed).ok_or_else(|| {
+        let what = format!("a journal of its own needs at least {needed} members, {given} given");
+        let why =
+            format!("{} of any kind may be lost, and one with the journal must be left", shape.parity());
+        Error::new(ErrorKind::InvalidInput, what).hint(why)
+    })?;
+    JournalMembers::plan(count, smallest).map(Some).map_err(|e| e.member(path))
+}
+
 /// Makes the member's epoch map blank, and frees the space of all its areas where that can be had.
 async fn blank(member: &Arc<Member>, identity: &Identity) -> Result<()> {
     if without(Protection::BlankAtFirst) {
@@ -126,13 +154,13 @@ async fn blank(member: &Arc<Member>, identity: &Identity) -> Result<()> {
     let areas = &identity.areas;
     let end = areas.data_offset + areas.stripes * identity.shape.chunk_bytes();
     let done = match member.punch_only(areas.journal_offset, end - areas.journal_offset).await {
-        Err(e) if e.kind() == ErrorKind::Unsupported => ledger::clear(member, identity).await,
+        Err(e) if e.kind() == ErrorKind::Unsupported => ledger::clear(member, identity, None).await,
         other => other,
     };
     done.map_err(|e| e.member(member.path()))
 }
 
-fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>]) -> Membership {
+fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>], bear: &[Arc<Member>]) -> Membership {
     let entry = |member: &Arc<Member>, role| Entry {
         member: member.id(),
         role,
@@ -142,12 +170,15 @@ fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>]) -> Membe
         taken_out: false,
     };
     let owners = (0..).map(Slot).zip(slots).map(|(slot, m)| entry(m, Role::InSync(slot)));
+    let spares = spares.iter().map(|m| entry(m, Role::Spare));
+    let bear = (0..).map(JournalIndex).zip(bear);
+    let bear = bear.map(|(index, m)| entry(m, Role::Journal(index, JournalState::InSync)));
     Membership {
         event_count: EventCount(1),
         lineage: Lineage::from_random(env.random_id()),
         previous: Vec::new(),
         clean: true,
         epoch: Epoch(1),
-        entries: owners.chain(spares.iter().map(|m| entry(m, Role::Spare))).collect(),
+        entries: owners.chain(spares).chain(bear).collect(),
     }
 }

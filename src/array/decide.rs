@@ -20,6 +20,9 @@
 //!   ok                    spare                 any                spare
 //! ```
 //!
+//! In sync, faulty: of a slot, or among the members that bear the journal. One of those that is being
+//! filled is what it is at any event: it needs no more than the frames that are read back.
+//!
 //! One event less is current: a change of membership is acted upon only once every surviving member
 //! recorded it twice, so whoever is one behind was there when the last change was cut short.
 //!
@@ -122,21 +125,23 @@ fn given_up<'a>(
     older: &Superblock,
     here: impl Iterator<Item = &'a Superblock> + Clone,
 ) -> bool {
-    let in_sync = |table: &Superblock| {
-        let is_current =
-            |s: &&Superblock| matches!(standing(table, s), Standing::Current { role: Role::InSync(_), .. });
-        here.clone().filter(is_current).count()
+    let starts = |table: &Superblock| {
+        let roles = here.clone().filter_map(|s| match standing(table, s) {
+            Standing::Current { role, .. } if role.is_in_sync() => Some(role),
+            _ => None,
+        });
+        let (bear, hold): (Vec<Role>, Vec<Role>) = roles.partition(|r| matches!(r, Role::Journal(..)));
+        hold.len() >= table.shape.data() && (table.journal.is_none() || !bear.is_empty())
     };
     let lacks = |s: &Superblock| {
-        let counted_on = newest.membership.entry(s.member).is_some_and(|e| matches!(e.role, Role::InSync(_)));
+        let counted_on = newest.membership.entry(s.member).is_some_and(|e| e.role.is_in_sync());
         counted_on && s.membership.event_count == older.membership.event_count
     };
-    let k = newest.shape.data();
     !without(Protection::GivenUpChange)
         && older.membership.event_count.next() == newest.membership.event_count
         && here.clone().any(lacks)
-        && in_sync(newest) < k
-        && in_sync(older) >= k
+        && !starts(newest)
+        && starts(older)
 }
 
 fn standing(newest: &Superblock, s: &Superblock) -> Standing {
@@ -146,8 +151,8 @@ fn standing(newest: &Superblock, s: &Superblock) -> Standing {
         return Standing::Refused("was removed from the array".to_owned());
     };
     match entry.role {
-        Role::Faulty(_) => Standing::Stale(format!("was marked faulty at event {}", entry.lost_at)),
-        Role::InSync(_) if !current => {
+        role if role.is_faulty() => Standing::Stale(format!("was marked faulty at event {}", entry.lost_at)),
+        role if role.is_in_sync() && !current => {
             Standing::Stale(format!("is an old copy: at event {own}, the array is at {now}"))
         }
         role => Standing::Current { role, fresh: current },
@@ -207,6 +212,7 @@ mod tests {
             shape,
             volume_bytes: areas.capacity_bytes(&shape),
             areas,
+            journal_members: None,
             features: Features::default(),
         };
         identity.superblock(id(member), 64 << 20, &membership, event)

@@ -7,8 +7,8 @@ use super::scrub::Scrubs;
 use super::transition::{self as go, Change};
 use super::volume::ArrayVolume;
 use super::{
-    Applied, AssembleOptions, Candidate, CreateSpec, MemberRef, RebuildControl, Report, TaskKind, assemble,
-    create, ledger, resolve, view,
+    Applied, AssembleOptions, Candidate, CreateSpec, Devices, MemberRef, RebuildControl, Report, TaskKind,
+    assemble, create, ledger, resolve, view,
 };
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,35 +20,28 @@ use crate::member::Member;
 use crate::mutation::{Protection, without};
 use crate::observe::Event;
 use crate::stripe::{Membership as _, Parts, Roster, RosterBearers, Stripes, Verdict};
-use crate::units::{ArrayId, MemberId, Slot, format_size};
+use crate::units::{ArrayId, MemberId, Seat, Slot, format_size};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// A running array. All futures are polled on executor threads.
 pub struct Array {
-    coordinator: Arc<Coordinator>,
+    pub(super) coordinator: Arc<Coordinator>,
     stripes: Arc<Stripes>,
     activity: Arc<Activity>,
     switch: TaskSwitch,
     scrubs: Scrubs,
+    /// Somebody waits until new members that bear the journal have all of it.
+    pub(super) settling: AtomicBool,
 }
 
 impl Array {
-    /// Formats the candidates (slots in order) and the spares as a new array. Refuses too few, too
-    /// small ones, and a size beyond the capacity, before anything is written. Does not look for
-    /// foreign data: the caller has (or was told to force).
-    pub async fn create(
-        env: &Env,
-        spec: &CreateSpec,
-        members: &[Candidate],
-        spares: &[Candidate],
-    ) -> Result<ArrayId> {
-        create::create(env, spec, members, spares).await
-    }
-
-    /// The largest volume, in bytes, that members of these sizes can hold.
-    pub fn capacity_bytes(shape: &crate::geometry::Shape, sizes: impl Iterator<Item = u64>) -> Result<u64> {
-        Ok(create::lay_out(shape, sizes)?.capacity_bytes)
+    /// Formats the devices as a new array. Refuses too few, too small ones, and a size beyond the
+    /// capacity, before anything is written. Does not look for foreign data: the caller has (or was
+    /// told to force).
+    pub async fn create(env: &Env, spec: &CreateSpec, devices: &Devices) -> Result<ArrayId> {
+        create::create(env, spec, devices).await
     }
 
     /// Brings the array up from any k current members among the candidates. Background tasks are
@@ -65,8 +58,10 @@ impl Array {
         let membership = coordinator.membership();
         let stripes = recover(&env, &coordinator).await?;
         let activity = Arc::new(Activity::new(Arc::clone(&coordinator), !assembled.was_clean));
-        let array = Arc::new(Self { coordinator, stripes, activity, switch, scrubs: Scrubs::default() });
-        let lost = go::lost(&membership, &array.coordinator.identity.shape);
+        let scrubs = Scrubs::default();
+        let settling = AtomicBool::new(false);
+        let array = Arc::new(Self { coordinator, stripes, activity, switch, scrubs, settling });
+        let lost = array.coordinator.identity.lost(&membership);
         let event_count = membership.event_count;
         array.coordinator.tell(Event::ArrayStarted { event_count, lost, clean: assembled.was_clean });
         array.take_back_absent().await;
@@ -103,9 +98,10 @@ impl Array {
     pub async fn fail(self: &Arc<Self>, member: &MemberRef) -> Result<Applied> {
         let id = self.named(member)?;
         match go::role(&self.coordinator.membership(), id) {
-            None | Some(Role::Faulty(_)) => return Ok(Applied::Already),
-            Some(Role::InSync(_)) => self.refuse_one_too_many()?,
-            Some(Role::Rebuilding(_) | Role::Spare) => {}
+            None => return Ok(Applied::Already),
+            Some(role) if role.is_faulty() => return Ok(Applied::Already),
+            Some(role) if role.is_in_sync() => self.refuse_one_too_many(id)?,
+            Some(_) => {}
         }
         match self.coordinator.lose(id, "was marked faulty by an admin".to_owned()).await {
             Verdict::Kicked => {
@@ -119,22 +115,21 @@ impl Array {
 
     /// Starts filling `new` in place of `old`; says the new member's identity.
     pub async fn replace(self: &Arc<Self>, old: &MemberRef, new: Candidate) -> Result<MemberId> {
-        let width = self.coordinator.identity.shape.width();
-        let slot = resolve::slot(&self.coordinator.state(), old, width).map_err(|e| self.named_error(e))?;
-        if go::target(&self.coordinator.membership(), slot).is_some() {
-            let what = "a replacement is being filled for this slot already";
-            return Err(self.named_error(Error::new(ErrorKind::Busy, what).slot(slot)).hint(format!(
+        let seat = self.seat(old)?;
+        if go::filling(&self.coordinator.membership(), seat).is_some() {
+            let what = format!("a replacement is being filled for {seat} already");
+            return Err(self.named_error(Error::new(ErrorKind::Busy, what)).hint(format!(
                 "wait for it, or give it up with `palisade remove {} <its path>`",
                 self.coordinator.identity.name
             )));
         }
-        self.admit(new, |id| Change::Target(slot, id)).await
+        self.admit(new, Some(seat)).await
     }
 
     /// Attaches a spare (which is used at once if a slot is lost).
     pub async fn add(self: &Arc<Self>, new: Candidate) -> Result<MemberId> {
         let path = new.path.clone();
-        let id = self.admit(new, Change::Attach).await?;
+        let id = self.admit(new, None).await?;
         self.coordinator.tell(Event::SpareAdded { path });
         self.use_spares().await?;
         Ok(id)
@@ -145,12 +140,14 @@ impl Array {
         let id = self.named(member)?;
         let proof = self.coordinator.begin().await;
         self.coordinator.refuse_if_failed()?;
-        if let Some(Role::InSync(slot)) = go::role(&self.coordinator.membership(), id) {
+        let role = go::role(&self.coordinator.membership(), id).filter(|role| role.is_in_sync());
+        if let Some(seat) = role.and_then(Role::seat) {
             let name = &self.coordinator.identity.name;
-            let e = Error::new(ErrorKind::Busy, "the member is in use").slot(slot);
+            let e = Error::new(ErrorKind::Busy, format!("the member is in use as {seat}"));
+            let seat = MemberRef::from(seat);
             return Err(self.named_error(e).hint(format!(
-                "replace it with `palisade replace {name} {slot} NEW`, or mark it faulty first with \
-                 `palisade fail {name} {slot}`"
+                "replace it with `palisade replace {name} {seat} NEW`, or mark it faulty first with \
+                 `palisade fail {name} {seat}`"
             )));
         }
         let path = self.coordinator.known(id).path;
@@ -183,14 +180,21 @@ impl Array {
         Ok(())
     }
 
-    /// Bytes a new member must have at least.
-    pub fn required_bytes(&self) -> u64 {
-        self.coordinator.identity.areas.required_bytes()
+    /// Bytes that a new member must have at least, in place of another or, if none, as a spare.
+    pub fn required_bytes(&self, old: Option<&MemberRef>) -> Result<u64> {
+        let seat = old.map(|old| self.seat(old)).transpose()?;
+        Ok(self.coordinator.identity.required_bytes(seat))
     }
 
-    async fn admit(&self, new: Candidate, change: impl Fn(MemberId) -> Change) -> Result<MemberId> {
+    pub(super) fn seat(&self, named: &MemberRef) -> Result<Seat> {
         let identity = &self.coordinator.identity;
-        let required = self.required_bytes();
+        resolve::seat(&self.coordinator.state(), named, identity).map_err(|e| self.named_error(e))
+    }
+
+    /// Makes a member of a device, to be filled for a seat or, if none, to be a spare.
+    async fn admit(&self, new: Candidate, seat: Option<Seat>) -> Result<MemberId> {
+        let identity = &self.coordinator.identity;
+        let required = identity.required_bytes(seat);
         let size = new.backend.size_bytes();
         if size < required {
             let what = format!("too small: {} where {} are needed", format_size(size), format_size(required));
@@ -207,22 +211,32 @@ impl Array {
             self.coordinator.options.member_deadline,
             identity.areas.data_offset,
         ));
+        let change = match seat {
+            Some(Seat::Slot(slot)) => Change::Target(slot, id),
+            Some(Seat::Journal(index)) => Change::TargetJournal(index, id),
+            None => Change::Attach(id),
+        };
         let mut membership = self.coordinator.membership();
-        go::apply(&mut membership, change(id))?;
+        go::apply(&mut membership, change)?;
         let write_count = self.coordinator.state().write_count;
         let superblock = identity.superblock(id, member.size_bytes(), &membership, write_count);
-        ledger::clear(&member, identity).await.map_err(|e| self.named_error(e))?;
+        ledger::clear(&member, identity, seat).await.map_err(|e| self.named_error(e))?;
         ledger::format(&member, &superblock).await.map_err(|e| self.named_error(e))?;
         self.coordinator.introduce(member);
-        let done = self.coordinator.commit(&proof, &[change(id)]).await;
+        let done = self.coordinator.commit(&proof, &[change]).await;
         self.coordinator.dismiss(id);
         done?;
         if go::role(&self.coordinator.membership(), id).is_none() {
             let e = Error::new(ErrorKind::Io, "the new member could not record its membership");
             return Err(self.named_error(e.member(&new.path)));
         }
-        if let Change::Target(slot, member) = change(id) {
-            self.coordinator.tell(Event::RebuildStarted { slot, member, path: new.path, spare: false });
+        let path = new.path;
+        match seat {
+            Some(Seat::Slot(slot)) => {
+                self.tell(Event::RebuildStarted { slot, member: id, path, spare: false });
+            }
+            Some(Seat::Journal(index)) => self.tell(Event::JournalFilling { index, path }),
+            None => {}
         }
         Ok(id)
     }
@@ -257,6 +271,7 @@ impl Array {
                 array.coordinator.look_after().await;
                 array.activity.settle(|| array.stripes.is_settled()).await;
                 array.take_back_absent().await;
+                array.fill_journal();
                 // Without a spare the slot stays lost; the next round tries again.
                 drop(array.use_spares().await);
             }
@@ -275,9 +290,10 @@ impl Array {
         e.array(&self.coordinator.identity.name)
     }
 
-    fn refuse_one_too_many(&self) -> Result<()> {
-        let shape = &self.coordinator.identity.shape;
-        match go::lost(&self.coordinator.membership(), shape).len() < shape.parity() {
+    fn refuse_one_too_many(&self, id: MemberId) -> Result<()> {
+        let mut after = self.coordinator.membership();
+        go::apply(&mut after, Change::Lose(id))?;
+        match self.coordinator.identity.suffices(&after) {
             true => Ok(()),
             false => Err(self.one_too_many()),
         }
@@ -443,14 +459,18 @@ async fn read_journal(env: &Env, coordinator: &Arc<Coordinator>) -> Result<journ
             env: env.clone(),
             array: identity.array,
             shape: identity.shape,
+            code: identity.journal_code()?,
             stripes: identity.stripes(),
             place: identity.journal(),
+            checkpoints_offset: identity.checkpoints(None).offset,
             bearers: Arc::new(RosterBearers(Arc::clone(&membership))),
         };
         let roster = membership.roster();
-        let in_sync = roster.slots.iter().enumerate().filter_map(|(i, s)| Some((i, s.primary.clone()?)));
-        let members: Vec<(usize, Arc<Member>)> = in_sync.collect();
-        match journal::recover(spec, &members).await? {
+        let others: Vec<Arc<Member>> = match roster.journal {
+            Some(_) => roster.slots.iter().filter_map(|s| s.primary.clone()).collect(),
+            None => Vec::new(),
+        };
+        match journal::recover(spec, &roster.journal_holders(), &others).await? {
             journal::Outcome::Recovered(recovered) => return Ok(recovered),
             journal::Outcome::Behind(who) => coordinator.lose_images(who).await?,
         }

@@ -84,8 +84,8 @@ impl Coordinator {
         ledger::write(&member, &superblock).await?;
         self.readmit(&proof, entry.member, member).await?;
         drop(proof);
-        if let Some(slot) = entry.role.slot() {
-            self.tell(Event::MemberRecovered { slot, path: known.path.clone() });
+        if let Some(seat) = entry.role.seat() {
+            self.tell(Event::MemberRecovered { seat, path: known.path.clone() });
         }
         Ok(())
     }

@@ -1,14 +1,18 @@
 //! Reading and writing superblocks on members. Knows bytes and places, decides nothing.
 
+use super::transition as go;
 use crate::env::{Env, join_all};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Areas, Code, Features, Layout, Membership, SUPERBLOCK_BYTES, Superblock, pick_newest};
+use crate::format::{
+    Areas, Code, Entry, Features, JournalMembers, Layout, Membership, Role, SUPERBLOCK_BYTES, Superblock,
+    pick_newest,
+};
 use crate::geometry::Shape;
 use crate::journal;
 use crate::member::signature::EDGE_BYTES;
 use crate::member::{Backend, Member, Persistence};
 use crate::mutation::{Protection, without};
-use crate::units::{ArrayId, MemberId};
+use crate::units::{ArrayId, JournalIndex, MemberId, Seat};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -20,7 +24,10 @@ pub(super) struct Identity {
     pub created_unix_s: u64,
     pub shape: Shape,
     pub volume_bytes: u64,
+    /// On a member of a slot.
     pub areas: Areas,
+    /// Who bears the journal, if the members of the slots do not.
+    pub journal_members: Option<JournalMembers>,
     pub features: Features,
 }
 
@@ -34,13 +41,57 @@ impl Identity {
             shape: s.shape,
             volume_bytes: s.volume_bytes,
             areas: s.areas,
+            journal_members: s.journal,
             features: s.features,
         }
     }
 
-    /// Where the journal lies on each member.
+    /// Where the journal lies on each member that bears it.
     pub fn journal(&self) -> journal::Place {
-        journal::Place { offset: self.areas.journal_offset, len: self.areas.journal_len }
+        self.checkpoints(self.journal_members.map(|_| Seat::Journal(JournalIndex(0))))
+    }
+
+    /// Where the checkpoints lie on a member of that seat (a spare's is that of a slot).
+    pub fn checkpoints(&self, seat: Option<Seat>) -> journal::Place {
+        match (seat, &self.journal_members) {
+            (Some(Seat::Journal(_)), Some(own)) => journal::Place { offset: own.offset, len: own.len },
+            _ => journal::Place { offset: self.areas.journal_offset, len: self.areas.journal_len },
+        }
+    }
+
+    /// How frames are cut: as a stripe, or into copies if the journal has members of its own.
+    pub fn journal_code(&self) -> Result<Shape> {
+        match &self.journal_members {
+            Some(own) => Shape::new(1, own.count.saturating_sub(1), self.shape.chunk_bytes()),
+            None => Ok(self.shape),
+        }
+    }
+
+    /// Bytes that a member needs at least to take this seat; a spare needs what a slot does.
+    pub fn required_bytes(&self, seat: Option<Seat>) -> u64 {
+        match (seat, &self.journal_members) {
+            (Some(Seat::Journal(_)), Some(own)) => own.required_bytes(),
+            _ => self.areas.required_bytes(),
+        }
+    }
+
+    /// The seats without a member in sync: slots, then those that bear the journal.
+    pub fn lost(&self, m: &Membership) -> Vec<Seat> {
+        let slots = go::lost(m, &self.shape).into_iter().map(Seat::Slot);
+        slots.chain(self.lost_journals(m).into_iter().map(Seat::Journal)).collect()
+    }
+
+    /// Of the seats that bear the journal those without a member in sync.
+    pub fn lost_journals(&self, m: &Membership) -> Vec<JournalIndex> {
+        let all = self.journal_members.iter().flat_map(JournalMembers::indices);
+        all.filter(|i| go::in_sync_journal(m, *i).is_none()).collect()
+    }
+
+    /// Whether everything can be read, and written, with the members that this table has in sync.
+    pub fn suffices(&self, m: &Membership) -> bool {
+        let bears = |e: &Entry| e.role.is_in_sync() && matches!(e.role, Role::Journal(..));
+        let data = go::lost(m, &self.shape).len() <= self.shape.parity();
+        data && (self.journal_members.is_none() || m.entries.iter().any(bears))
     }
 
     /// Stripes that the volume uses.
@@ -67,6 +118,7 @@ impl Identity {
             volume_bytes: self.volume_bytes,
             member_bytes,
             areas: self.areas,
+            journal: self.journal_members,
             write_count,
             membership: membership.clone(),
             features: self.features,
@@ -124,8 +176,13 @@ pub(super) async fn verify(member: &Member, superblock: &Superblock) -> Result<b
     Ok(false)
 }
 
-/// Forgets what an earlier life left in the epoch map: the map of this array must be the only one.
-pub(super) async fn clear(member: &Member, identity: &Identity) -> Result<()> {
+/// Forgets what an earlier life left where this array looks: in the epoch map of a member of a slot, or
+/// a spare; in the journal of one that is to bear it.
+pub(super) async fn clear(member: &Member, identity: &Identity, seat: Option<Seat>) -> Result<()> {
+    journal::clear(member, identity.checkpoints(seat)).await?;
+    if let Some(Seat::Journal(_)) = seat {
+        return Ok(());
+    }
     member.zero(identity.areas.epoch_offset, identity.areas.epoch_len, true).await
 }
 

@@ -13,6 +13,7 @@ mod create;
 mod decide;
 mod facade;
 mod health;
+mod journal_seats;
 mod ledger;
 mod progress;
 mod report;
@@ -31,7 +32,8 @@ pub use report::{
     ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, TaskKind, TaskReport,
 };
 pub use request::{
-    Applied, AssembleOptions, Candidate, CreateSpec, MemberRef, RebuildControl, ScrubStart, ScrubStarted,
+    Applied, AssembleOptions, Candidate, CreateSpec, Devices, MemberRef, RebuildControl, ScrubStart,
+    ScrubStarted,
 };
 pub use scrub::{ScrubTask, Scrubs};
 pub use scrub_report::{ScrubCounts, ScrubDetails, ScrubRecord, ScrubReport, ScrubSummary};

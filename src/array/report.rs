@@ -1,18 +1,20 @@
 //! What an array says about itself: the value behind `palisade status`.
 
 use super::ScrubReport;
-use crate::units::{ArrayId, EventCount, MemberId, Slot};
+use crate::units::{ArrayId, EventCount, JournalIndex, MemberId, Seat, Slot};
 use serde::{Deserialize, Serialize};
 
 /// How much redundancy is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArrayState {
-    /// Every slot is in sync.
+    /// Every slot is in sync, and every member that bears the journal.
     Optimal,
-    /// 1 to m slots are lost; everything is readable.
+    /// 1 to m slots are lost, or some but not all of the members that bear the journal; everything is
+    /// readable.
     Degraded,
-    /// More than m slots are lost; writes are refused, reads answer what can still be read.
+    /// More than m slots, or all that bear the journal, are lost; writes are refused, reads answer what
+    /// can still be read.
     Failed,
 }
 
@@ -50,8 +52,10 @@ pub struct ErrorCounts {
 /// One member as `status` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberReport {
-    /// Its slot; none for a spare.
+    /// Its slot; none for a spare, and for one that bears the journal.
     pub slot: Option<Slot>,
+    /// Its number among the members that bear the journal and nothing else.
+    pub journal: Option<JournalIndex>,
     /// Where it is, or was; empty if never known.
     pub path: String,
     /// Its identity.
@@ -64,6 +68,13 @@ pub struct MemberReport {
     pub size_bytes: u64,
     /// Why it is in this state, for a person.
     pub reason: Option<String>,
+}
+
+impl MemberReport {
+    /// What it serves; none for a spare.
+    pub fn seat(&self) -> Option<Seat> {
+        self.slot.map(Seat::Slot).or(self.journal.map(Seat::Journal))
+    }
 }
 
 /// Kind of a background task.
@@ -144,7 +155,8 @@ pub struct Report {
     pub wasted_bytes: u64,
     /// Current event count.
     pub event_count: EventCount,
-    /// Slots in order, each followed by its replacement if it has one; spares last.
+    /// Slots in order, then those that bear the journal, each followed by its replacement if it has one;
+    /// spares last.
     pub members: Vec<MemberReport>,
     /// What runs in the background.
     pub tasks: Vec<TaskReport>,

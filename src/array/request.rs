@@ -6,7 +6,7 @@ use crate::geometry::Shape;
 use crate::member::{Backend, Opener};
 use crate::observe::Observer;
 use crate::stripe::ScrubMode;
-use crate::units::{MemberId, Slot};
+use crate::units::{JournalIndex, MemberId, Seat, Slot};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -20,6 +20,18 @@ pub struct Candidate {
     pub path: String,
     /// The device.
     pub backend: Arc<dyn Backend>,
+}
+
+/// What to create an array of.
+#[derive(Clone, Default)]
+pub struct Devices {
+    /// The members, slots in order.
+    pub members: Vec<Candidate>,
+    /// Spares for them.
+    pub spares: Vec<Candidate>,
+    /// Members that bear the journal and nothing else, more than m of them; none if the members are to
+    /// bear it.
+    pub journal: Vec<Candidate>,
 }
 
 /// What to create.
@@ -56,12 +68,14 @@ pub struct AssembleOptions {
     pub checksum_cache_bytes: u64,
 }
 
-/// How an admin names a member: slot number, UUID or path.
+/// How an admin names a member: slot number, `journal-` and its number, UUID or path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum MemberRef {
     /// `3`
     Slot(Slot),
+    /// `journal-0`
+    Journal(JournalIndex),
     /// `2f6f...`
     Id(MemberId),
     /// `/dev/sdb`
@@ -77,6 +91,9 @@ impl FromStr for MemberRef {
         if let Ok(slot) = text.parse::<u8>() {
             return Ok(Self::Slot(Slot(slot)));
         }
+        if let Some(index) = text.strip_prefix("journal-").and_then(|n| n.parse().ok()) {
+            return Ok(Self::Journal(JournalIndex(index)));
+        }
         Ok(text.parse().map_or_else(|_| Self::Path(text.to_owned()), Self::Id))
     }
 }
@@ -85,8 +102,18 @@ impl fmt::Display for MemberRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Slot(slot) => slot.fmt(f),
+            Self::Journal(index) => Seat::Journal(*index).fmt(f),
             Self::Id(id) => id.fmt(f),
             Self::Path(path) => f.write_str(path),
+        }
+    }
+}
+
+impl From<Seat> for MemberRef {
+    fn from(seat: Seat) -> Self {
+        match seat {
+            Seat::Slot(slot) => Self::Slot(slot),
+            Seat::Journal(index) => Self::Journal(index),
         }
     }
 }

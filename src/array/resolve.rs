@@ -1,10 +1,12 @@
 //! From what an admin wrote to the member that is meant (pure).
 
 use super::coordinator::State;
+use super::ledger::Identity;
 use super::transition as go;
 use super::{MemberRef, MemberState};
 use crate::error::{Error, ErrorKind, Result};
-use crate::units::{MemberId, Slot};
+use crate::format::Role;
+use crate::units::{MemberId, Seat};
 
 /// The member meant. A slot means its owner, or what is being filled for it if it has none.
 pub(super) fn member(state: &State, named: &MemberRef) -> Result<MemberId> {
@@ -13,6 +15,9 @@ pub(super) fn member(state: &State, named: &MemberRef) -> Result<MemberId> {
         MemberRef::Slot(slot) => {
             go::in_sync(m, *slot).or_else(|| go::faulty(m, *slot)).or_else(|| go::target(m, *slot))
         }
+        MemberRef::Journal(index) => go::in_sync_journal(m, *index)
+            .or_else(|| go::faulty_journal(m, *index))
+            .or_else(|| go::filling_journal(m, *index)),
         MemberRef::Id(id) => m.entry(*id).map(|e| e.member),
         MemberRef::Path(path) => {
             let mut here: Vec<_> = state.known.iter().filter(|(_, k)| k.path == *path).collect();
@@ -24,15 +29,16 @@ pub(super) fn member(state: &State, named: &MemberRef) -> Result<MemberId> {
     found.ok_or_else(|| unknown(named))
 }
 
-/// The slot meant, whether it has an owner or not.
-pub(super) fn slot(state: &State, named: &MemberRef, width: usize) -> Result<Slot> {
-    if let MemberRef::Slot(slot) = named
-        && slot.index() < width
-    {
-        return Ok(*slot);
+/// The seat meant, whether it has an owner or not.
+pub(super) fn seat(state: &State, named: &MemberRef, identity: &Identity) -> Result<Seat> {
+    let bear = identity.journal_members.map_or(0, |own| own.count);
+    match named {
+        MemberRef::Slot(slot) if slot.index() < identity.shape.width() => return Ok(Seat::Slot(*slot)),
+        MemberRef::Journal(index) if index.0 < bear => return Ok(Seat::Journal(*index)),
+        _ => {}
     }
     let id = member(state, named)?;
-    go::role(&state.membership, id).and_then(crate::format::Role::slot).ok_or_else(|| {
+    go::role(&state.membership, id).and_then(Role::seat).ok_or_else(|| {
         Error::new(ErrorKind::InvalidInput, format!("{named} is a spare and has no slot to replace"))
             .hint("detach it with `palisade remove`, or let a lost slot take it")
     })
@@ -40,5 +46,5 @@ pub(super) fn slot(state: &State, named: &MemberRef, width: usize) -> Result<Slo
 
 fn unknown(named: &MemberRef) -> Error {
     Error::new(ErrorKind::NotFound, format!("no member {named} in this array"))
-        .hint("name a member by its slot, path or UUID as `palisade status` shows them")
+        .hint("name a member by its slot or journal number, path or UUID, as `palisade status` shows them")
 }

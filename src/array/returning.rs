@@ -7,15 +7,15 @@
 
 use super::coordinator::{Changing, Coordinator, Known};
 use super::transition::{self as go, Change};
-use super::{Array, Candidate, MemberRef, MemberState, decide, ledger, resolve};
+use super::{Array, Candidate, MemberRef, MemberState, decide, ledger};
 use crate::env::deadline;
 use crate::epoch::{self, EpochMap};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Entry, Membership, Role, Superblock};
+use crate::format::{Entry, Membership, Superblock};
 use crate::member::Member;
 use crate::observe::Event;
 use crate::stripe::Verdict;
-use crate::units::{Epoch, MemberId, Slot};
+use crate::units::{Epoch, MemberId, Seat};
 use std::sync::Arc;
 
 /// Rounds in which a member that was lost may turn out to have been taken away.
@@ -53,7 +53,7 @@ impl Returns {
 /// A device that says it is a member that was lost.
 struct Returning {
     superblock: Superblock,
-    slot: Slot,
+    seat: Seat,
     taken_out: bool,
 }
 
@@ -65,10 +65,9 @@ impl Array {
         let coordinator = self.coordinator();
         let Some(found) = coordinator.recognise(device).await? else { return Ok(None) };
         if let Some(place) = place {
-            let width = coordinator.identity.shape.width();
-            let slot = resolve::slot(&coordinator.state(), place, width).map_err(|e| self.named_error(e))?;
-            if slot != found.slot {
-                let what = format!("is the lost member of slot {}, not of slot {slot}", found.slot);
+            let seat = self.seat(place)?;
+            if seat != found.seat {
+                let what = format!("is the lost member of {}, not of {seat}", found.seat);
                 return Err(self
                     .named_error(Error::new(ErrorKind::InvalidInput, what).member(&device.path))
                     .hint("name its own slot, or give --force to overwrite what it holds"));
@@ -90,25 +89,40 @@ impl Array {
             coordinator.options.member_deadline,
             identity.areas.data_offset,
         ));
-        let (offset, stripes) = (identity.areas.epoch_offset, identity.stripes());
-        let own = epoch::load(identity.array, stripes, offset, &[Arc::clone(&member)], Epoch(0)).await.map;
+        let own = match found.seat {
+            Seat::Slot(_) => Some(self.own_map(&member).await),
+            // It takes new frames, and lacks older ones.
+            Seat::Journal(_) => None,
+        };
         let proof = coordinator.begin().await;
         coordinator.refuse_if_failed()?;
-        let Some(Role::Faulty(slot)) = go::role(&coordinator.membership(), id) else { return Ok(None) };
-        if go::target(&coordinator.membership(), slot).is_some() {
-            let what = "the slot of this member is being filled by another already";
-            return Err(self.named_error(Error::new(ErrorKind::Busy, what).slot(slot)).hint(format!(
+        let now = coordinator.membership();
+        if go::role(&now, id).is_none_or(|role| !role.is_faulty()) {
+            return Ok(None);
+        }
+        if go::filling(&now, found.seat).is_some() {
+            let what = format!("{} is being filled by another already", found.seat);
+            return Err(self.named_error(Error::new(ErrorKind::Busy, what)).hint(format!(
                 "wait, or give the other up with `palisade remove {} <its path>`",
                 identity.name
             )));
         }
-        let lacks_from = coordinator.lacks_from(&found.superblock, &own);
+        let lacks_from = own.map_or(Epoch(0), |own| coordinator.lacks_from(&found.superblock, &own));
         // Nothing of its former life in memory counts, nor does what its own journal was last told.
         self.stripes().forget(id);
-        crate::journal::clear(&member, identity.journal()).await.map_err(|e| self.named_error(e))?;
+        crate::journal::clear(&member, identity.checkpoints(Some(found.seat)))
+            .await
+            .map_err(|e| self.named_error(e))?;
         coordinator.admit_back(&proof, member, lacks_from).await.map_err(|e| self.named_error(e))?;
-        coordinator.tell(Event::MemberReturned { slot, path: device.path.clone() });
+        coordinator.tell(Event::MemberReturned { seat: found.seat, path: device.path.clone() });
         Ok(Some(id))
+    }
+
+    /// The epoch map as one member has it.
+    async fn own_map(&self, member: &Arc<Member>) -> EpochMap {
+        let identity = &self.coordinator().identity;
+        let (offset, stripes) = (identity.areas.epoch_offset, identity.stripes());
+        epoch::load(identity.array, stripes, offset, std::slice::from_ref(member), Epoch(0)).await.map
     }
 
     /// Takes back who was away, or behind, and is there now.
@@ -154,7 +168,8 @@ impl Coordinator {
         let now = self.membership();
         let same = superblock.array == self.identity.array && superblock.areas == self.identity.areas;
         let entry = now.entry(superblock.member).filter(|_| same);
-        let Some((Role::Faulty(slot), taken_out)) = entry.map(|e| (e.role, e.taken_out)) else {
+        let faulty = entry.filter(|e| e.role.is_faulty());
+        let Some((seat, taken_out)) = faulty.and_then(|e| Some((e.role.seat()?, e.taken_out))) else {
             return Ok(None);
         };
         if !decide::is_related(&now, &superblock) {
@@ -164,7 +179,7 @@ impl Coordinator {
                 .member(&device.path)
                 .hint("give --force to throw away what it holds and fill it anew"));
         }
-        Ok(Some(Returning { superblock, slot, taken_out }))
+        Ok(Some(Returning { superblock, seat, taken_out }))
     }
 
     /// The epoch before which a returning member lacks no change.
@@ -187,7 +202,7 @@ impl Coordinator {
         }
         done?;
         match go::role(&self.membership(), id) {
-            Some(Role::Rebuilding(_)) => Ok(()),
+            Some(role) if !role.is_faulty() => Ok(()),
             _ => Err(Error::new(ErrorKind::Io, "the member could not record that it is back").member(&path)),
         }
     }
@@ -199,9 +214,7 @@ impl Coordinator {
         let known = state.known.values().filter(away).map(|k| k.path.clone());
         let taken = |path: &String| state.known.values().any(|k| k.member.is_some() && k.path == *path);
         let unplaced = state.membership.entries.iter().any(|e| {
-            matches!(e.role, Role::Faulty(_))
-                && !e.taken_out
-                && state.known.get(&e.member).is_none_or(|k| k.path.is_empty())
+            e.role.is_faulty() && !e.taken_out && state.known.get(&e.member).is_none_or(|k| k.path.is_empty())
         });
         let unopened = state.unopened.iter().filter(|_| unplaced).cloned();
         let mut paths: Vec<String> = known.chain(unopened).filter(|p| !taken(p)).collect();
@@ -244,7 +257,7 @@ impl Coordinator {
             known.returns = Returns::No;
         }
         let edit = |m: &mut Membership| {
-            let of_member = |e: &&mut Entry| e.member == id && matches!(e.role, Role::Faulty(_));
+            let of_member = |e: &&mut Entry| e.member == id && e.role.is_faulty();
             m.entries.iter_mut().filter(of_member).for_each(|e| e.taken_out = true);
         };
         self.commit_with(&proof, false, edit).await

@@ -11,13 +11,14 @@
 //!                                                              detach, or its slot is completed
 //! ```
 //!
-//! A slot has at most one owner (InSync or Faulty) and at most one member Rebuilding. One that was
-//! taken back and is lost again before it is in sync is Faulty again: it may be taken back anew.
+//! A slot has at most one owner (InSync or Faulty) and at most one member Rebuilding. It is the same with
+//! the seats of members that bear the journal, but that these have no spares: InSync, Faulty, Filling.
+//! One that was taken back and is lost again before it is in sync is Faulty again: it may be taken back anew.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Entry, Membership, Role};
+use crate::format::{Entry, JournalState, Membership, Role};
 use crate::geometry::Shape;
-use crate::units::{Epoch, EventCount, MemberId, Slot};
+use crate::units::{Epoch, EventCount, JournalIndex, MemberId, Seat, Slot};
 
 /// A change of membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,10 @@ pub(super) enum Change {
     Attach(MemberId),
     /// A spare, a replacement being filled or a faulty member leaves.
     Detach(MemberId),
+    /// A new member is to bear the journal, and takes frames from now on.
+    TargetJournal(JournalIndex, MemberId),
+    /// That member needs no frame it lacks, and takes the seat over.
+    CompleteJournal(JournalIndex),
 }
 
 /// Makes one change; refuses what the drawing lacks.
@@ -52,6 +57,10 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
         Change::TakeBack(id, lost_epoch) => match role(m, id) {
             Some(Role::Faulty(slot)) if target(m, slot).is_none() => {
                 set(m, Entry { lost_epoch, ..entry(id, Role::Rebuilding(slot)) });
+                Ok(())
+            }
+            Some(Role::Journal(index, JournalState::Faulty)) if filling_journal(m, index).is_none() => {
+                set(m, entry(id, Role::Journal(index, JournalState::Filling)));
                 Ok(())
             }
             _ => Err(refused("take back", id)),
@@ -72,9 +81,24 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
             Ok(())
         }
         Change::Detach(id) => match role(m, id) {
-            Some(Role::Spare | Role::Rebuilding(_) | Role::Faulty(_)) => drop_entry(m, id),
-            Some(Role::InSync(_)) | None => Err(refused("detach", id)),
+            Some(role) if !role.is_in_sync() => drop_entry(m, id),
+            _ => Err(refused("detach", id)),
         },
+        Change::TargetJournal(index, id) => {
+            if filling_journal(m, index).is_some() || role(m, id).is_some() {
+                return Err(refused("target", id));
+            }
+            m.entries.push(entry(id, Role::Journal(index, JournalState::Filling)));
+            Ok(())
+        }
+        Change::CompleteJournal(index) => {
+            let id = filling_journal(m, index).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidInput, format!("journal-{index} is not being filled"))
+            })?;
+            m.entries.retain(|e| e.member == id || e.role.seat() != Some(Seat::Journal(index)));
+            set(m, entry(id, Role::Journal(index, JournalState::InSync)));
+            Ok(())
+        }
     }
 }
 
@@ -87,12 +111,21 @@ fn lose(m: &mut Membership, id: MemberId) -> Result<()> {
             set(m, Entry { lost_at, lost_epoch, ..entry(id, Role::Faulty(slot)) });
             Ok(())
         }
+        Some((Role::Journal(index, JournalState::InSync), _)) => {
+            let (lost_epoch, faulty) = (m.epoch, Role::Journal(index, JournalState::Faulty));
+            set(m, Entry { lost_at, lost_epoch, ..entry(id, faulty) });
+            Ok(())
+        }
         Some((Role::Rebuilding(slot), lost_epoch)) if lost_epoch > Epoch(0) => {
             set(m, Entry { lost_at, lost_epoch, ..entry(id, Role::Faulty(slot)) });
             Ok(())
         }
-        Some((Role::Rebuilding(_) | Role::Spare, _)) => drop_entry(m, id),
-        Some((Role::Faulty(_), _)) | None => Err(refused("lose", id)),
+        Some((Role::Rebuilding(_) | Role::Spare | Role::Journal(_, JournalState::Filling), _)) => {
+            drop_entry(m, id)
+        }
+        Some((Role::Faulty(_) | Role::Journal(_, JournalState::Faulty), _)) | None => {
+            Err(refused("lose", id))
+        }
     }
 }
 
@@ -116,6 +149,33 @@ pub(super) fn target(m: &Membership, slot: Slot) -> Option<MemberId> {
     m.entries.iter().find(|e| e.role == Role::Rebuilding(slot)).map(|e| e.member)
 }
 
+/// The member in sync of a seat that bears the journal.
+pub(super) fn in_sync_journal(m: &Membership, index: JournalIndex) -> Option<MemberId> {
+    of_journal(m, index, JournalState::InSync)
+}
+
+/// The one that was lost.
+pub(super) fn faulty_journal(m: &Membership, index: JournalIndex) -> Option<MemberId> {
+    of_journal(m, index, JournalState::Faulty)
+}
+
+/// The one that takes new frames and lacks older ones.
+pub(super) fn filling_journal(m: &Membership, index: JournalIndex) -> Option<MemberId> {
+    of_journal(m, index, JournalState::Filling)
+}
+
+fn of_journal(m: &Membership, index: JournalIndex, state: JournalState) -> Option<MemberId> {
+    m.entries.iter().find(|e| e.role == Role::Journal(index, state)).map(|e| e.member)
+}
+
+/// The member being filled for a seat.
+pub(super) fn filling(m: &Membership, seat: Seat) -> Option<MemberId> {
+    match seat {
+        Seat::Slot(slot) => target(m, slot),
+        Seat::Journal(index) => filling_journal(m, index),
+    }
+}
+
 /// The spares, in order.
 pub(super) fn spares(m: &Membership) -> Vec<MemberId> {
     m.entries.iter().filter(|e| e.role == Role::Spare).map(|e| e.member).collect()
@@ -129,7 +189,7 @@ pub(super) fn lost(m: &Membership, shape: &Shape) -> Vec<Slot> {
 fn owner(e: &Entry) -> Option<Slot> {
     match e.role {
         Role::InSync(slot) | Role::Faulty(slot) => Some(slot),
-        Role::Rebuilding(_) | Role::Spare => None,
+        Role::Rebuilding(_) | Role::Spare | Role::Journal(..) => None,
     }
 }
 
@@ -219,6 +279,39 @@ mod tests {
                 Some(_) => Some(None),
             };
             assert_eq!(after(Change::Detach(id(1))).ok(), detach, "{standing:?}");
+        }
+    }
+
+    /// The same of members that bear the journal.
+    #[test]
+    fn the_drawing_holds_for_members_that_bear_the_journal() {
+        use JournalState::{Faulty, Filling, InSync};
+        let i = JournalIndex(1);
+        for state in [InSync, Faulty, Filling] {
+            let after = |change| {
+                let mut m = membership(&[Role::Journal(i, state)]);
+                apply(&mut m, change).map(|()| role(&m, id(1))).ok()
+            };
+            let lose = match state {
+                InSync => Some(Some(Role::Journal(i, Faulty))),
+                Filling => Some(None),
+                Faulty => None,
+            };
+            assert_eq!(after(Change::Lose(id(1))), lose, "{state:?}");
+            let complete = (state == Filling).then_some(Some(Role::Journal(i, InSync)));
+            assert_eq!(after(Change::CompleteJournal(i)), complete, "{state:?}");
+            assert_eq!(after(Change::Detach(id(1))), (state != InSync).then_some(None), "{state:?}");
+            assert_eq!(after(Change::Attach(id(1))), None);
+            assert_eq!(after(Change::Target(Slot(0), id(1))), None);
+            assert_eq!(after(Change::TargetJournal(i, id(1))), None);
+            let beside = (state != Filling).then_some(Some(Role::Journal(i, state)));
+            assert_eq!(after(Change::TargetJournal(i, id(2))), beside, "{state:?}");
+        }
+        for old in [InSync, Faulty] {
+            let mut m =
+                membership(&[Role::Journal(i, old), Role::Journal(i, Filling), Role::InSync(Slot(1))]);
+            apply(&mut m, Change::CompleteJournal(i)).unwrap();
+            assert_eq!((in_sync_journal(&m, i), m.entries.len()), (Some(id(2)), 2));
         }
     }
 

@@ -1,10 +1,11 @@
 //! What the array says about itself.
 
 use super::coordinator::{Coordinator, Known, State};
+use super::ledger::Identity;
 use super::transition as go;
 use super::{ArrayState, ErrorCounts, MemberReport, MemberState, Problem, Report, ScrubReport, TaskReport};
-use crate::format::{Entry, Role};
-use crate::units::Slot;
+use crate::format::{Entry, JournalMembers, Role};
+use crate::units::Seat;
 
 /// The system's words for a full file system.
 const NO_SPACE: &str = "No space left on device";
@@ -18,8 +19,10 @@ pub(super) fn report(
 ) -> Report {
     let state = coordinator.state();
     let identity = &coordinator.identity;
-    let members = members(&state, identity.shape.slots());
+    let members = members(&state, identity);
+    let of_slots = members.iter().filter(|m| m.journal.is_none());
     let required = identity.areas.required_bytes();
+    let wasted_bytes = of_slots.map(|m| m.size_bytes.saturating_sub(required)).sum();
     let array_state = array_state(&state, coordinator);
     let mut problems = problems(&state, coordinator, array_state, task.is_some());
     problems.extend(scrub.problem(&identity.name));
@@ -33,7 +36,7 @@ pub(super) fn report(
         chunk_bytes: identity.shape.chunk_bytes(),
         size_bytes: identity.volume_bytes,
         capacity_bytes: identity.areas.capacity_bytes(&identity.shape),
-        wasted_bytes: members.iter().map(|m| m.size_bytes.saturating_sub(required)).sum(),
+        wasted_bytes,
         event_count: state.membership.event_count,
         members,
         tasks: task.into_iter().collect(),
@@ -47,20 +50,21 @@ fn array_state(state: &State, coordinator: &Coordinator) -> ArrayState {
     let suspects = state.known.values().any(|k| k.suspect.is_some());
     match go::lost(&state.membership, &coordinator.identity.shape).len() {
         _ if suspects => ArrayState::Failed,
-        0 => ArrayState::Optimal,
+        0 if coordinator.identity.lost_journals(&state.membership).is_empty() => ArrayState::Optimal,
         n if n <= coordinator.identity.shape.parity() => ArrayState::Degraded,
         _ => ArrayState::Failed,
     }
 }
 
-fn members(state: &State, slots: impl Iterator<Item = Slot>) -> Vec<MemberReport> {
+fn members(state: &State, identity: &Identity) -> Vec<MemberReport> {
     let mut rows = Vec::new();
-    for slot in slots {
-        let of_slot = state.membership.entries.iter().filter(|e| e.role.slot() == Some(slot));
-        let mut entries: Vec<&Entry> = of_slot.collect();
-        entries.sort_by_key(|e| matches!(e.role, Role::Rebuilding(_)));
+    let bear = identity.journal_members.iter().flat_map(JournalMembers::indices).map(Seat::Journal);
+    for seat in identity.shape.slots().map(Seat::Slot).chain(bear) {
+        let of_seat = state.membership.entries.iter().filter(|e| e.role.seat() == Some(seat));
+        let mut entries: Vec<&Entry> = of_seat.collect();
+        entries.sort_by_key(|e| !(e.role.is_in_sync() || e.role.is_faulty()));
         if entries.is_empty() {
-            rows.push(empty(slot));
+            rows.push(empty(seat));
         }
         rows.extend(entries.into_iter().map(|e| row(state, e)));
     }
@@ -73,16 +77,19 @@ fn row(state: &State, entry: &Entry) -> MemberReport {
     let known: Known = state.known.get(&entry.member).cloned().unwrap_or_default();
     let (member_state, reason) = match (entry.role, &known.suspect, &known.absent) {
         (_, Some(why), _) => (MemberState::Suspect, Some(why.clone())),
-        (Role::InSync(_), None, _) => (MemberState::InSync, None),
-        (Role::Rebuilding(_), None, _) => (MemberState::Rebuilding, None),
+        (role, None, _) if role.is_in_sync() => (MemberState::InSync, None),
         (Role::Spare, None, _) => (MemberState::Spare, None),
-        (Role::Faulty(_), None, Some((state, why))) => (*state, Some(why.clone())),
-        (Role::Faulty(_), None, None) => (MemberState::Missing, Some("was not found at start".to_owned())),
+        (role, None, Some((state, why))) if role.is_faulty() => (*state, Some(why.clone())),
+        (role, None, None) if role.is_faulty() => {
+            (MemberState::Missing, Some("was not found at start".to_owned()))
+        }
+        (_, None, _) => (MemberState::Rebuilding, None),
     };
     let (read, write) = known.member.as_ref().map_or((0, 0), |m| m.errors());
     let checksum = known.member.as_ref().map_or(0, |m| m.mismatches());
     MemberReport {
         slot: entry.role.slot(),
+        journal: entry.role.journal(),
         path: known.path.clone(),
         uuid: entry.member,
         state: member_state,
@@ -93,10 +100,15 @@ fn row(state: &State, entry: &Entry) -> MemberReport {
     }
 }
 
-/// A slot whose lost member was removed.
-fn empty(slot: Slot) -> MemberReport {
+/// A seat whose lost member was removed.
+fn empty(seat: Seat) -> MemberReport {
+    let (slot, journal) = match seat {
+        Seat::Slot(slot) => (Some(slot), None),
+        Seat::Journal(index) => (None, Some(index)),
+    };
     MemberReport {
-        slot: Some(slot),
+        slot,
+        journal,
         path: String::new(),
         uuid: crate::units::MemberId::NIL,
         state: MemberState::Missing,
@@ -131,7 +143,7 @@ fn problems(state: &State, coordinator: &Coordinator, array: ArrayState, working
     if !suspects.is_empty() {
         problems.push(Problem {
             what: format!(
-                "More members fail than parity can replace. Writes are refused; what can still be read is \
+                "More members fail than can be spared. Writes are refused; what can still be read is \
                  read. Waiting for {}.",
                 suspects.join(", ")
             ),
@@ -147,6 +159,17 @@ fn problems(state: &State, coordinator: &Coordinator, array: ArrayState, working
         problems.push(Problem {
             what: format!("Slot {slot} has lost its member{}", outlook(parity, lost.len())),
             action: (!filling).then(|| format!("palisade replace {name} {slot} /path/to/new --wait")),
+        });
+    }
+    let bear = coordinator.identity.journal_members.map_or(0, |own| usize::from(own.count));
+    let lost = coordinator.identity.lost_journals(&state.membership);
+    for index in &lost {
+        if go::filling_journal(&state.membership, *index).is_some() {
+            continue;
+        }
+        problems.push(Problem {
+            what: format!("journal-{index} has lost its member; {} of {bear} are left.", bear - lost.len()),
+            action: Some(format!("palisade replace {name} journal-{index} /path/to/new --wait")),
         });
     }
     if array == ArrayState::Degraded && problems.is_empty() {

@@ -142,7 +142,7 @@ impl Volume for ArrayVolume {
             self.to_the_end(|s| async move {
                 zero(&env, &s, cut, persistence).await?;
                 match persistence {
-                    Persistence::Synced => s.flush().await,
+                    Persistence::Synced => s.flush_answered().await,
                     Persistence::Cached => Ok(()),
                 }
             })
@@ -166,7 +166,7 @@ impl Volume for ArrayVolume {
             self.to_the_end(|s| async move {
                 s.zero_run(cut.first, cut.stripes).await?;
                 match durability {
-                    Durability::Durable => s.flush().await,
+                    Durability::Durable => s.flush_answered().await,
                     Durability::Volatile => Ok(()),
                 }
             })
@@ -178,7 +178,7 @@ impl Volume for ArrayVolume {
         if without(Protection::FlushMembers) {
             return Box::pin(async { Ok(()) });
         }
-        Box::pin(self.stripes.flush())
+        Box::pin(self.stripes.flush_answered())
     }
 
     fn status(&self, offset_bytes: u64, len_bytes: u64) -> LocalFuture<'_, Result<Vec<Extent>>> {

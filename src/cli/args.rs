@@ -79,6 +79,8 @@ EXAMPLES:
       makes six image files of 1 GiB; any two may be lost
   palisade create vault /dev/sd{b..g} --data 4 --parity 2 --spare /dev/sdh
       over whole disks, with a hot spare
+  palisade create deep /dev/sd{b..g} --data 4 --parity 2 --journal /dev/nvme{0,1,2}n1p3
+      small writes are answered once they are on three SSDs; any two members of any kind may be lost
   palisade create mirror /dev/sdb /dev/sdc --data 1 --parity 1 --size 100G
       a mirror, of which 100 GiB are used
 
@@ -108,6 +110,13 @@ pub struct CreateArgs {
     /// A further member that takes the place of the first one lost.
     #[arg(long = "spare", value_name = "PATH")]
     pub spares: Vec<String>,
+    /// Members that bear the journal and nothing else, in place of all others: parity + 1 of them at
+    /// least, as SSDs in front of disks.
+    #[arg(long, value_name = "PATH", num_args = 1.., action = ArgAction::Append)]
+    pub journal: Vec<String>,
+    /// Make image files of this size for journal members that do not exist.
+    #[arg(long, value_name = "SIZE", requires = "journal")]
+    pub journal_size: Option<String>,
     /// Overwrite what the members hold.
     #[arg(long)]
     pub force: bool,
@@ -222,7 +231,7 @@ pub struct FailArgs {
     /// Name of the array.
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Its path, slot number or UUID.
+    /// Its path, slot number, journal-N or UUID.
     #[arg(value_name = "MEMBER")]
     pub member: String,
     /// How to print.
@@ -236,6 +245,7 @@ pub struct FailArgs {
 EXAMPLES:
   palisade replace tank 3 /srv/new.img            slot 3 moves to the new file
   palisade replace tank /dev/sdc /dev/sdh --wait  with a progress bar, until it is done
+  palisade replace tank journal-0 /dev/nvme3n1p3  a member that bears the journal
 
 The old member may be lost already. If it still works it is copied from and goes on protecting the
 data until the new one is filled. Everything stays in use meanwhile. With --wait, Ctrl-C leaves
@@ -244,7 +254,7 @@ pub struct ReplaceArgs {
     /// Name of the array.
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Path, slot number or UUID of the member to replace.
+    /// Path, slot number, journal-N or UUID of the member to replace.
     #[arg(value_name = "OLD")]
     pub old: String,
     /// File or block device that takes its place.
@@ -300,7 +310,7 @@ pub struct RemoveArgs {
     /// Name of the array.
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Its path, slot number or UUID.
+    /// Its path, slot number, journal-N or UUID.
     #[arg(value_name = "MEMBER")]
     pub member: String,
     /// How to print.

@@ -234,10 +234,12 @@ fn create(a: &args::CreateArgs) -> Result<CreateArgs> {
         name: name(a.name.clone())?,
         members: paths(&a.members)?,
         spares: paths(&a.spares)?,
+        journal: paths(&a.journal)?,
         data: count("--data", a.data)?,
         parity: count("--parity", a.parity)?,
         chunk_bytes: size("--chunk", &a.chunk)?,
         member_size_bytes: optional("--member-size", &a.member_size)?,
+        journal_size_bytes: optional("--journal-size", &a.journal_size)?,
         size_bytes: optional("--size", &a.size)?,
         force: a.force,
     })
@@ -282,7 +284,7 @@ fn name(text: String) -> Result<String> {
     check_name(&text).map(|()| text)
 }
 
-/// A slot, a UUID, or an absolute path: the daemon has another working directory than we.
+/// A slot, a place in the journal, a UUID, or an absolute path: the daemon has another working directory than we.
 fn member(text: &str) -> Result<MemberRef> {
     Ok(match text.parse()? {
         MemberRef::Path(path) => MemberRef::Path(absolute(&path)?),
@@ -319,6 +321,19 @@ mod tests {
             Error::new(ErrorKind::InvalidInput, e.to_string().lines().next().unwrap_or_default())
         })?;
         resolve(cli.command)
+    }
+
+    #[test]
+    fn a_journal_of_its_own_is_a_list_of_paths_and_its_members_are_named_by_number() {
+        let line = "palisade create tank a b --data 1 --parity 1 --journal /j0 /j1 --journal-size 64M";
+        let Action::Create(args, _) = parse(line).unwrap() else { panic!("no create") };
+        assert_eq!((args.members.len(), args.journal_size_bytes), (2, Some(64 << 20)));
+        assert_eq!(args.journal, ["/j0", "/j1"]);
+        assert!(parse("palisade create t a b --data 1 --parity 1 --journal-size 64M").is_err());
+        let Action::Fail(change, _) = parse("palisade fail tank journal-1").unwrap() else {
+            panic!("no fail")
+        };
+        assert_eq!(change.member, MemberRef::Journal(crate::units::JournalIndex(1)));
     }
 
     #[test]

@@ -143,7 +143,8 @@ impl Desk {
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
             let opened = devices::open(&*opener, &body.new).await;
-            let device = opened.map_err(|e| devices::offer_image(e, &body.new, array.required_bytes()))?;
+            let required = array.required_bytes(Some(&body.old))?;
+            let device = opened.map_err(|e| devices::offer_image(e, &body.new, required))?;
             if !body.force
                 && let Some(uuid) = array.take_back(&device, Some(&body.old)).await?
             {
@@ -162,7 +163,8 @@ impl Desk {
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
             let opened = devices::open(&*opener, &body.path).await;
-            let device = opened.map_err(|e| devices::offer_image(e, &body.path, array.required_bytes()))?;
+            let required = array.required_bytes(None)?;
+            let device = opened.map_err(|e| devices::offer_image(e, &body.path, required))?;
             if !body.force
                 && let Some(uuid) = array.take_back(&device, None).await?
             {
@@ -279,6 +281,7 @@ pub(super) mod tests {
         let id = |i: usize| MemberId::from_bytes([u8::try_from(i).unwrap() + 1; 16]);
         let member = |(i, (path, state)): (usize, &(&str, MemberState))| MemberReport {
             slot: Some(Slot(u8::try_from(i).unwrap())),
+            journal: None,
             path: (*path).to_owned(),
             uuid: id(i),
             state: *state,

@@ -6,7 +6,7 @@ use super::devices;
 use super::executor::run_on;
 use super::exports::nbd_uri;
 use super::places::{Places, check_name, check_socket_path};
-use crate::array::{Array, Candidate, CreateSpec};
+use crate::array::{Array, Candidate, CreateSpec, Devices};
 use crate::env::Env;
 use crate::env::real::{Runtime, RuntimeOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +30,8 @@ pub struct CreateArgs {
     pub members: Vec<String>,
     /// Paths of spares.
     pub spares: Vec<String>,
+    /// Paths of members that bear the journal and nothing else; none, if the members are to bear it.
+    pub journal: Vec<String>,
     /// k.
     pub data: u8,
     /// m.
@@ -38,6 +40,8 @@ pub struct CreateArgs {
     pub chunk_bytes: u64,
     /// Make image files of this size where a path does not exist.
     pub member_size_bytes: Option<u64>,
+    /// The same for members that bear the journal.
+    pub journal_size_bytes: Option<u64>,
     /// Volume size; the whole capacity if not given.
     pub size_bytes: Option<u64>,
     /// Overwrite recognisable data.
@@ -66,22 +70,27 @@ pub fn create(places: &Places, args: &CreateArgs) -> Result<Created> {
     let shape = check(places, args)?;
     let members = args.members.iter().map(|m| absolute(m)).collect::<Result<Vec<_>>>()?;
     let spares = args.spares.iter().map(|m| absolute(m)).collect::<Result<Vec<_>>>()?;
-    let all: Vec<&String> = members.iter().chain(&spares).collect();
+    let journal = args.journal.iter().map(|m| absolute(m)).collect::<Result<Vec<_>>>()?;
+    let all: Vec<&String> = members.iter().chain(&spares).chain(&journal).collect();
     let mut images = Images::default();
-    images.make_absent(&all, args.member_size_bytes)?;
+    let hold: Vec<&String> = members.iter().chain(&spares).collect();
+    images.make_absent(&hold, args.member_size_bytes, "--member-size 1G")?;
+    images.make_absent(
+        &journal.iter().collect::<Vec<_>>(),
+        args.journal_size_bytes,
+        "--journal-size 256M",
+    )?;
     refuse_doubles(&all)?;
     all.iter().try_for_each(|path| devices::check_unused(path))?;
     let runtime = Runtime::start(RuntimeOptions { keep_bytes: KEEP_BYTES, ..RuntimeOptions::default() })?;
     let spec = CreateSpec { name: args.name.clone(), shape, size_bytes: args.size_bytes };
-    let (env, force, paths) = (runtime.env(), args.force, (members.clone(), spares.clone()));
+    let (env, force) = (runtime.env(), args.force);
+    let paths = Paths { members: members.clone(), spares: spares.clone(), journal: journal.clone() };
     let formatted =
-        run_on(
-            &runtime.remote(0),
-            move || async move { format(&env, &spec, &paths.0, &paths.1, force).await },
-        );
+        run_on(&runtime.remote(0), move || async move { format(&env, &spec, &paths, force).await });
     runtime.stop();
     let formatted = formatted?;
-    let everything = members.into_iter().chain(spares).collect();
+    let everything = members.into_iter().chain(spares).chain(journal).collect();
     let config = Config::new(&args.name, formatted.uuid, everything);
     config.save_new(places).map_err(|e| unrecorded(e, formatted.uuid))?;
     Ok(Created {
@@ -107,6 +116,12 @@ fn check(places: &Places, args: &CreateArgs) -> Result<Shape> {
         };
         return Err(Error::new(ErrorKind::InvalidInput, what).hint(hint));
     }
+    let (needed, given) = (args.parity + 1, args.journal.len());
+    if given > 0 && given < usize::from(needed) {
+        let what = format!("a journal of its own needs at least {needed} members, {given} given");
+        let hint = format!("{} of any kind may be lost: one with the journal must be left", args.parity);
+        return Err(Error::new(ErrorKind::InvalidInput, what).hint(hint));
+    }
     check_socket_path(&places.control_socket(&args.name))?;
     let file = places.config_file(&args.name);
     if file.symlink_metadata().is_ok() {
@@ -127,26 +142,34 @@ struct Formatted {
     wasted_bytes: u64,
 }
 
-async fn format(
-    env: &Env,
-    spec: &CreateSpec,
-    members: &[String],
-    spares: &[String],
-    force: bool,
-) -> Result<Formatted> {
+struct Paths {
+    members: Vec<String>,
+    spares: Vec<String>,
+    journal: Vec<String>,
+}
+
+async fn format(env: &Env, spec: &CreateSpec, paths: &Paths, force: bool) -> Result<Formatted> {
     let opener = devices::opener();
-    let members = open_all(&*opener, members).await?;
-    let spares = open_all(&*opener, spares).await?;
+    let devices = Devices {
+        members: open_all(&*opener, &paths.members).await?,
+        spares: open_all(&*opener, &paths.spares).await?,
+        journal: open_all(&*opener, &paths.journal).await?,
+    };
+    let Devices { members, spares, journal } = &devices;
     if !force {
-        refuse_foreign(env, members.iter().chain(&spares)).await?;
+        refuse_foreign(env, members.iter().chain(spares).chain(journal)).await?;
     }
     let sizes = members.iter().map(|m| (m.backend.size_bytes(), m));
     let (smallest, at) = sizes.min_by_key(|(size, _)| *size).map_or((0, None), |(size, m)| (size, Some(m)));
-    let areas = Areas::plan(smallest, &spec.shape).map_err(|e| match at {
+    let areas = match journal.is_empty() {
+        true => Areas::plan(smallest, &spec.shape),
+        false => Areas::plan_without_journal(smallest, &spec.shape),
+    };
+    let areas = areas.map_err(|e| match at {
         Some(member) => e.member(&member.path),
         None => e,
     })?;
-    let uuid = Array::create(env, spec, &members, &spares).await?;
+    let uuid = Array::create(env, spec, &devices).await?;
     let unused = |m: &Candidate| m.backend.size_bytes().saturating_sub(areas.required_bytes());
     Ok(Formatted {
         uuid,
@@ -222,7 +245,7 @@ struct Images {
 }
 
 impl Images {
-    fn make_absent(&mut self, paths: &[&String], size_bytes: Option<u64>) -> Result<()> {
+    fn make_absent(&mut self, paths: &[&String], size_bytes: Option<u64>, option: &str) -> Result<()> {
         for path in paths {
             if Path::new(path).symlink_metadata().is_ok() {
                 continue;
@@ -230,7 +253,7 @@ impl Images {
             let Some(size) = size_bytes else {
                 return Err(Error::new(ErrorKind::NotFound, "does not exist")
                     .member(path.as_str())
-                    .hint("give --member-size 1G, or another size, to make image files"));
+                    .hint(format!("give {option}, or another size, to make image files")));
             };
             create_image(Path::new(path), size)?;
             self.made.push((*path).clone());
@@ -282,10 +305,12 @@ mod tests {
                 name: "tank".into(),
                 members: members.iter().map(|m| self.path(m)).collect(),
                 spares: Vec::new(),
+                journal: Vec::new(),
                 data: 2,
                 parity: 1,
                 chunk_bytes: 65536,
                 member_size_bytes: Some(64 << 20),
+                journal_size_bytes: Some(32 << 20),
                 size_bytes: None,
                 force: false,
             }
@@ -304,6 +329,30 @@ mod tests {
         let e = bench.refused(&bench.args(&["a", "b"]));
         assert_eq!(e.to_string(), "2+1 needs 3 members, 2 given");
         assert!(!Path::new(&bench.path("a")).exists());
+    }
+
+    #[test]
+    fn a_journal_of_its_own_has_enough_members_none_of_them_another_and_room() {
+        let bench = Bench::new();
+        let mut args = bench.args(&["a", "b", "c"]);
+        args.journal = vec![bench.path("j")];
+        let e = bench.refused(&args);
+        assert_eq!(e.to_string(), "a journal of its own needs at least 2 members, 1 given");
+        args.journal = vec![bench.path("j"), bench.path("a")];
+        let e = bench.refused(&args);
+        assert!(e.to_string().contains("is given twice"), "{e}");
+        args.journal = vec![bench.path("j"), bench.path("k")];
+        args.journal_size_bytes = Some(16 << 20);
+        let e = bench.refused(&args);
+        assert!(e.to_string().contains("too small for a journal: has 16M, needs at least 17M"), "{e}");
+        args.journal_size_bytes = None;
+        let e = bench.refused(&args);
+        assert!(e.next_step().unwrap().contains("--journal-size"), "{e:?}");
+        assert!(!Path::new(&bench.path("a")).exists() && !Path::new(&bench.path("j")).exists());
+        args.journal_size_bytes = Some(17 << 20);
+        let created = create(&bench.places, &args).unwrap();
+        assert_eq!(Config::load(&bench.places, "tank").unwrap().members.len(), 5);
+        assert!(created.capacity_bytes > 2 * (60 << 20), "data members carry no journal");
     }
 
     #[test]

@@ -5,9 +5,9 @@ use super::executor::run_on;
 use crate::env::Env;
 use crate::env::real::{Runtime, RuntimeOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Areas, Entry, Role, SUPERBLOCK_BYTES, Superblock, pick_newest};
+use crate::format::{Entry, JournalState, Role, SUPERBLOCK_BYTES, Superblock, pick_newest};
 use crate::member::{Backend, FileBackend, OpenOptions};
-use crate::units::{ArrayId, EventCount, Lineage, MemberId, Slot};
+use crate::units::{ArrayId, EventCount, JournalIndex, Lineage, MemberId, Slot};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -27,10 +27,14 @@ pub struct ExamineReport {
     pub array_uuid: ArrayId,
     /// Identity of the member.
     pub member_uuid: MemberId,
-    /// What it is: `slot 3`, `spare`.
+    /// What it is: `slot 3`, `journal-0`, `spare`.
     pub role: String,
     /// Its slot, if it has one.
     pub slot: Option<Slot>,
+    /// Its number, if it bears the journal and nothing else.
+    pub journal: Option<JournalIndex>,
+    /// How many members bear the journal and nothing else; 0 if those of the slots bear it.
+    pub journal_members: u8,
     /// Event count it knows.
     pub event_count: EventCount,
     /// History it took part in last.
@@ -84,8 +88,10 @@ pub struct CopyReport {
 /// One row of the membership table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SlotReport {
-    /// Slot; none for a spare.
+    /// Slot; none for a spare, and for one that bears the journal.
     pub slot: Option<Slot>,
+    /// Its number, if it bears the journal and nothing else.
+    pub journal: Option<JournalIndex>,
     /// The member that owns it.
     pub uuid: MemberId,
     /// Its state, in words.
@@ -167,6 +173,8 @@ fn report(path: &str, size_bytes: u64, s: &Superblock, copies: Vec<CopyReport>) 
         member_uuid: s.member,
         role: own.map_or_else(|| "no longer a member".to_owned(), role),
         slot: own.and_then(|e| e.role.slot()),
+        journal: own.and_then(|e| e.role.journal()),
+        journal_members: s.journal.map_or(0, |journal| journal.count),
         event_count: s.membership.event_count,
         lineage: s.membership.lineage,
         past_lineages: s.membership.previous.iter().map(|a| a.lineage).collect(),
@@ -177,7 +185,7 @@ fn report(path: &str, size_bytes: u64, s: &Superblock, copies: Vec<CopyReport>) 
         chunk_bytes: s.shape.chunk_bytes(),
         volume_bytes: s.volume_bytes,
         format: format_text(s),
-        areas: areas(&s.areas, s.shape.chunk_bytes()),
+        areas: areas(s, own),
         copies,
         members: s.membership.entries.iter().map(row).collect(),
     }
@@ -191,11 +199,16 @@ fn format_text(s: &Superblock) -> String {
     )
 }
 
-fn areas(areas: &Areas, chunk_bytes: u64) -> Vec<AreaReport> {
+fn areas(s: &Superblock, own: Option<&Entry>) -> Vec<AreaReport> {
+    let (areas, chunk_bytes) = (&s.areas, s.shape.chunk_bytes());
     let area =
         |name: &str, offset_bytes, len_bytes| AreaReport { name: name.to_owned(), offset_bytes, len_bytes };
+    if let (Some(journal), Some(_)) = (&s.journal, own.and_then(|e| e.role.journal())) {
+        return vec![area("journal", journal.offset, journal.len)];
+    }
+    let journal = if s.journal.is_some() { "checkpoints" } else { "journal" };
     vec![
-        area("journal", areas.journal_offset, areas.journal_len),
+        area(journal, areas.journal_offset, areas.journal_len),
         area("checksums", areas.checksum_offset, areas.checksum_len),
         area("epoch map", areas.epoch_offset, areas.epoch_len),
         area("data", areas.data_offset, areas.stripes.saturating_mul(chunk_bytes)),
@@ -204,27 +217,28 @@ fn areas(areas: &Areas, chunk_bytes: u64) -> Vec<AreaReport> {
 
 fn row(entry: &Entry) -> SlotReport {
     let state = match entry.role {
-        Role::InSync(_) => "in-sync",
-        Role::Faulty(_) => "faulty",
-        Role::Rebuilding(_) => "rebuilding",
+        Role::InSync(_) | Role::Journal(_, JournalState::InSync) => "in-sync",
+        Role::Faulty(_) | Role::Journal(_, JournalState::Faulty) => "faulty",
+        Role::Rebuilding(_) | Role::Journal(_, JournalState::Filling) => "rebuilding",
         Role::Spare => "spare",
     };
-    SlotReport { slot: entry.role.slot(), uuid: entry.member, state: state.to_owned() }
+    let (slot, journal) = (entry.role.slot(), entry.role.journal());
+    SlotReport { slot, journal, uuid: entry.member, state: state.to_owned() }
 }
 
 fn role(entry: &Entry) -> String {
+    let seat = entry.role.seat().map_or_else(|| "spare".to_owned(), |seat| seat.to_string());
     match entry.role {
-        Role::InSync(slot) => format!("slot {slot}"),
-        Role::Faulty(slot) => format!("slot {slot}, faulty"),
-        Role::Rebuilding(slot) => format!("slot {slot}, rebuilding"),
-        Role::Spare => "spare".to_owned(),
+        Role::Rebuilding(_) | Role::Journal(_, JournalState::Filling) => format!("{seat}, rebuilding"),
+        role if role.is_faulty() => format!("{seat}, faulty"),
+        _ => seat,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Code, Features, Layout, Membership};
+    use crate::format::{Areas, Code, Features, Layout, Membership};
     use crate::geometry::Shape;
     use crate::units::Epoch;
     use std::os::unix::fs::FileExt;
@@ -254,6 +268,7 @@ mod tests {
             volume_bytes: areas.capacity_bytes(&shape),
             member_bytes: SIZE,
             areas,
+            journal: None,
             write_count: 4,
             membership: Membership {
                 event_count: EventCount(4),

@@ -1,7 +1,7 @@
 //! The log, and events in words.
 
 use crate::observe::{Damage, Event, Finding, Observer};
-use crate::units::{Slot, format_size};
+use crate::units::{Seat, format_size};
 use std::io::IsTerminal;
 use std::sync::mpsc::SyncSender;
 use tracing_subscriber::EnvFilter;
@@ -65,20 +65,20 @@ fn words(event: &Event) -> String {
     match event {
         Event::ArrayStarted { event_count, lost, clean } => {
             let after = if *clean { "" } else { ", after an unclean stop" };
-            let without = if lost.is_empty() { String::new() } else { format!(", without {}", slots(lost)) };
+            let without = if lost.is_empty() { String::new() } else { format!(", without {}", seats(lost)) };
             format!("array started (event {event_count}{without}{after})")
         }
         Event::ArrayStopped => "array stopped".to_owned(),
-        Event::MemberFaulty { slot, path, reason } => {
-            format!("{path} (slot {slot}) is faulty and no longer used: {reason}")
+        Event::MemberFaulty { seat, path, reason } => {
+            format!("{path} ({seat}) is faulty and no longer used: {reason}")
         }
-        Event::MemberSuspect { slot, path, reason } => {
-            format!("{path} (slot {slot}) fails but is kept, because data would be lost without it: {reason}")
+        Event::MemberSuspect { seat, path, reason } => {
+            format!("{path} ({seat}) fails but is kept, because data would be lost without it: {reason}")
         }
-        Event::MemberReturned { slot, path } => {
-            format!("{path} (slot {slot}) is back; what it missed is being written to it")
+        Event::MemberReturned { seat, path } => {
+            format!("{path} ({seat}) is back; what it missed is being written to it")
         }
-        Event::MemberRecovered { slot, path } => format!("{path} (slot {slot}) answers again"),
+        Event::MemberRecovered { seat, path } => format!("{path} ({seat}) answers again"),
         Event::ReadRepaired { slot, offset_bytes, len_bytes } => {
             let len = format_size(*len_bytes);
             format!("slot {slot} could not read {len} at byte {offset_bytes}; reconstructed and repaired")
@@ -99,6 +99,10 @@ fn words(event: &Event) -> String {
             "rebuild could not restore {blocks} blocks: more of their rows is damaged than parity replaces; a scrub \
              says which, and they can be read again once they are written anew"
         ),
+        Event::JournalFilling { index, path } => {
+            format!("{path} takes the frames of journal-{index}, until it has all that are needed")
+        }
+        Event::JournalFilled { index, path } => format!("{path} is in sync as journal-{index}"),
         Event::ScrubStarted { .. } | Event::ScrubFinding(_) | Event::ScrubFinished { .. } => {
             scrub_words(event)
         }
@@ -138,21 +142,24 @@ fn scrub_words(event: &Event) -> String {
     }
 }
 
-fn slots(slots: &[Slot]) -> String {
-    let numbers: Vec<_> = slots.iter().map(ToString::to_string).collect();
-    format!("slot{} {}", if numbers.len() == 1 { "" } else { "s" }, numbers.join(", "))
+fn seats(seats: &[Seat]) -> String {
+    let names: Vec<_> = seats.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::EventCount;
+    use crate::units::{EventCount, Slot};
 
     #[test]
     fn a_degraded_start_reads_as_one_sentence() {
-        let event =
-            Event::ArrayStarted { event_count: EventCount(7), lost: vec![Slot(1), Slot(4)], clean: false };
-        assert_eq!(words(&event), "array started (event 7, without slots 1, 4, after an unclean stop)");
+        let event = Event::ArrayStarted {
+            event_count: EventCount(7),
+            lost: [1, 4].map(|n| Seat::Slot(Slot(n))).to_vec(),
+            clean: false,
+        };
+        assert_eq!(words(&event), "array started (event 7, without slot 1, slot 4, after an unclean stop)");
         assert!(is_trouble(&event));
     }
 }

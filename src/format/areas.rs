@@ -11,6 +11,7 @@
 //! member, wherever that is.
 
 use super::bytes::{Reader, Writer};
+use super::journal::{CHECKPOINT_BYTES, CHECKPOINT_PAGES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Shape;
 use crate::units::{BLOCK_BYTES, format_size};
@@ -32,6 +33,8 @@ pub const SECTOR_ENTRIES: usize = (PAGE_SECTOR_BYTES - 8) / 4;
 /// Entries in a page.
 pub const PAGE_ENTRIES: usize = SECTORS_PER_PAGE * SECTOR_ENTRIES;
 
+/// Size of the checkpoint pages at the start of a journal area, which those have, too, who bear no journal.
+pub const CHECKPOINTS_BYTES: u64 = CHECKPOINT_PAGES * CHECKPOINT_BYTES as u64;
 const JOURNAL_MIN_BYTES: u64 = 16 << 20;
 const JOURNAL_MAX_BYTES: u64 = 1 << 30;
 /// No file offset of any system we know goes beyond this.
@@ -42,7 +45,8 @@ pub(super) const OFFSET_MAX: u64 = i64::MAX as u64;
 pub struct Areas {
     /// Start of the journal area.
     pub journal_offset: u64,
-    /// Size of the journal area.
+    /// Size of the journal area; that of the checkpoint pages alone if the journal lies on members of its
+    /// own.
     pub journal_len: u64,
     /// Start of the checksum area: 4 bytes per block of the data area.
     pub checksum_offset: u64,
@@ -63,14 +67,23 @@ pub struct Areas {
 impl Areas {
     /// The areas of an array whose smallest member has `member_bytes`: as many stripes as fit.
     pub fn plan(member_bytes: u64, shape: &Shape) -> Result<Self> {
+        Self::plan_with(journal_len(member_bytes), member_bytes, shape)
+    }
+
+    /// As [`Self::plan`], for an array whose journal lies on members of its own.
+    pub fn plan_without_journal(member_bytes: u64, shape: &Shape) -> Result<Self> {
+        Self::plan_with(CHECKPOINTS_BYTES, member_bytes, shape)
+    }
+
+    fn plan_with(journal: u64, member_bytes: u64, shape: &Shape) -> Result<Self> {
         if member_bytes > OFFSET_MAX {
             let what = format!("a member of {member_bytes} bytes is larger than any file can be");
             return Err(Error::new(ErrorKind::InvalidInput, what));
         }
-        let journal = journal_len(member_bytes);
         let fits = |stripes: u64| Self::with(journal, stripes, shape).required_bytes() <= member_bytes;
         if !fits(1) {
-            let needs = format_size(Self::minimum_bytes(shape).next_multiple_of(1 << 20));
+            let least = Self::with(journal.min(JOURNAL_MIN_BYTES), 1, shape).required_bytes();
+            let needs = format_size(least.next_multiple_of(1 << 20));
             let what = format!("too small: has {}, needs at least {needs}", format_size(member_bytes));
             return Err(Error::new(ErrorKind::NoSpace, what));
         }
@@ -90,6 +103,11 @@ impl Areas {
     /// The smallest member that holds one stripe of this shape.
     pub fn minimum_bytes(shape: &Shape) -> u64 {
         Self::with(JOURNAL_MIN_BYTES, 1, shape).required_bytes()
+    }
+
+    /// As [`Self::minimum_bytes`], without a journal.
+    pub fn minimum_bytes_without_journal(shape: &Shape) -> u64 {
+        Self::with(CHECKPOINTS_BYTES, 1, shape).required_bytes()
     }
 
     /// The smallest member that holds these areas and its tail: what a replacement must have.
@@ -145,8 +163,9 @@ impl Areas {
     }
 
     /// Whether the areas are usable for this shape. A later build may plan other sizes than this
-    /// one does, so what is asked is that everything fits, in order and without overlap.
-    pub(super) fn check(&self, shape: &Shape) -> Result<()> {
+    /// one does, so what is asked is that everything fits, in order and without overlap. `with_journal`:
+    /// there must be a journal area, else checkpoint pages alone.
+    pub(super) fn check(&self, shape: &Shape, with_journal: bool) -> Result<()> {
         let bad = |what: &str| Err(Error::new(ErrorKind::Corrupt, format!("areas are impossible: {what}")));
         if self.fields().iter().any(|field| *field > OFFSET_MAX) {
             return bad("beyond the largest file");
@@ -166,10 +185,10 @@ impl Areas {
         {
             return bad("not aligned");
         }
-        if self.journal_len == 0
-            || self.checksum_len < pages_len(data_len / BLOCK_BYTES)
-            || self.epoch_len < pages_len(self.stripes)
-        {
+        if self.journal_len < CHECKPOINTS_BYTES || with_journal != (self.journal_len > CHECKPOINTS_BYTES) {
+            return bad("a journal area where there should be none, or none where there should be one");
+        }
+        if self.checksum_len < pages_len(data_len / BLOCK_BYTES) || self.epoch_len < pages_len(self.stripes) {
             return bad("an area is too small for the stripes");
         }
         // No sum overflows: each term is below 2^63.
@@ -224,7 +243,7 @@ mod tests {
             for bytes in [member_bytes, small] {
                 let shape = shape(chunk);
                 let areas = Areas::plan(bytes, &shape).unwrap();
-                areas.check(&shape).unwrap();
+                areas.check(&shape, true).unwrap();
                 prop_assert!(areas.required_bytes() <= bytes);
                 let more = Areas::with(areas.journal_len, areas.stripes + 1, &shape);
                 prop_assert!(more.required_bytes() > bytes);
@@ -242,7 +261,7 @@ mod tests {
                 out.u64(field);
             }
             let moved = Areas::decode(&mut Reader::new(&out.finish())).unwrap();
-            if moved.check(&shape).is_ok() {
+            if moved.check(&shape, true).is_ok() {
                 prop_assert!(moved.data_offset + moved.stripes * shape.chunk_bytes() <= moved.tail_offset);
                 prop_assert!(moved.journal_offset >= HEADER_BYTES);
             }
@@ -260,6 +279,18 @@ mod tests {
         }
         assert!(Areas::plan(0, &shape(16)).is_err());
         assert!(Areas::plan(u64::MAX, &shape(16)).is_err());
+    }
+
+    #[test]
+    fn a_journal_elsewhere_leaves_its_space_to_the_data() {
+        let shape = shape(16);
+        let areas = Areas::plan_without_journal(64 << 20, &shape).unwrap();
+        assert!(areas.stripes >= Areas::plan(64 << 20, &shape).unwrap().stripes + 250);
+        assert!(areas.check(&shape, false).is_ok() && areas.check(&shape, true).is_err());
+        assert!(Areas::plan(64 << 20, &shape).unwrap().check(&shape, false).is_err());
+        let least = Areas::minimum_bytes_without_journal(&shape);
+        assert_eq!(Areas::plan_without_journal(least, &shape).unwrap().stripes, 1);
+        assert!(Areas::plan_without_journal(least - 1, &shape).is_err());
     }
 
     #[test]

@@ -21,8 +21,12 @@ impl Features {
     /// whatever the data area holds.
     pub const CHECKSUMS: u64 = 2;
 
+    /// `incompat`: the journal lies on members of its own, and not beside the data.
+    pub const JOURNAL_MEMBERS: u64 = 4;
+
     /// The bits this build knows.
-    pub const KNOWN: Self = Self { compat: 0, ro_compat: 0, incompat: Self::JOURNAL | Self::CHECKSUMS };
+    pub const KNOWN: Self =
+        Self { compat: 0, ro_compat: 0, incompat: Self::JOURNAL | Self::CHECKSUMS | Self::JOURNAL_MEMBERS };
 
     /// Whether the journal is in use.
     pub fn has_journal(&self) -> bool {
@@ -32,6 +36,11 @@ impl Features {
     /// Whether checksum area and epoch map are in use.
     pub fn has_checksums(&self) -> bool {
         self.incompat & Self::CHECKSUMS != 0
+    }
+
+    /// Whether the journal lies on members of its own.
+    pub fn has_journal_members(&self) -> bool {
+        self.incompat & Self::JOURNAL_MEMBERS != 0
     }
 
     /// The `ro_compat` bits this build does not know: if any, the array may only be read.
@@ -58,11 +67,11 @@ mod tests {
 
     #[test]
     fn unknown_features_are_named_by_their_bits() {
-        let features = Features { compat: u64::MAX, ro_compat: 1 << 7, incompat: 7 | 1 << 63 };
+        let features = Features { compat: u64::MAX, ro_compat: 1 << 7, incompat: 15 | 1 << 63 };
         let error = features.check().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("incompat 2, 63"), "{error}");
+        assert!(error.to_string().contains("incompat 3, 63"), "{error}");
         assert_eq!(features.unknown_ro_compat(), 1 << 7);
-        assert!(Features { compat: 1, ro_compat: 1, incompat: 3 }.check().is_ok());
+        assert!(Features { compat: 1, ro_compat: 1, incompat: 7 }.check().is_ok());
     }
 }

@@ -1,9 +1,10 @@
 //! The membership table: who owns which slot, who holds what, and in which history.
 
 use super::bytes::{Reader, Writer};
+use super::journal_members::JournalMembers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Shape;
-use crate::units::{Epoch, EventCount, Lineage, MemberId, Slot, StripeIndex};
+use crate::units::{Epoch, EventCount, JournalIndex, Lineage, MemberId, Seat, Slot, StripeIndex};
 use std::collections::HashSet;
 
 /// Most entries of a membership table: 255 slots, with room for replacements and spares.
@@ -36,6 +37,19 @@ pub enum Role {
     Rebuilding(Slot),
     /// Attached, no slot.
     Spare,
+    /// Bears the journal and nothing else.
+    Journal(JournalIndex, JournalState),
+}
+
+/// What a member is that bears the journal and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalState {
+    /// Has every frame that is needed.
+    InSync,
+    /// Missed frames.
+    Faulty,
+    /// Takes new frames, and lacks older ones that are needed.
+    Filling,
 }
 
 impl Role {
@@ -43,8 +57,39 @@ impl Role {
     pub fn slot(self) -> Option<Slot> {
         match self {
             Self::InSync(slot) | Self::Faulty(slot) | Self::Rebuilding(slot) => Some(slot),
-            Self::Spare => None,
+            Self::Spare | Self::Journal(..) => None,
         }
+    }
+
+    /// Its number among those that bear the journal and nothing else, if it is one.
+    pub fn journal(self) -> Option<JournalIndex> {
+        match self {
+            Self::Journal(index, _) => Some(index),
+            Self::InSync(_) | Self::Faulty(_) | Self::Rebuilding(_) | Self::Spare => None,
+        }
+    }
+
+    /// What it serves, if anything.
+    pub fn seat(self) -> Option<Seat> {
+        match self {
+            Self::Journal(index, _) => Some(Seat::Journal(index)),
+            role => role.slot().map(Seat::Slot),
+        }
+    }
+
+    /// Whether it has everything of its slot, or of the journal.
+    pub fn is_in_sync(self) -> bool {
+        matches!(self, Self::InSync(_) | Self::Journal(_, JournalState::InSync))
+    }
+
+    /// Whether it missed something, and is used no more.
+    pub fn is_faulty(self) -> bool {
+        matches!(self, Self::Faulty(_) | Self::Journal(_, JournalState::Faulty))
+    }
+
+    /// Whether it is to take a seat once it has everything.
+    fn is_being_filled(self) -> bool {
+        matches!(self, Self::Rebuilding(_) | Self::Journal(_, JournalState::Filling))
     }
 
     fn code(self) -> u8 {
@@ -53,6 +98,9 @@ impl Role {
             Self::Faulty(_) => 2,
             Self::Rebuilding(_) => 3,
             Self::Spare => 4,
+            Self::Journal(_, JournalState::InSync) => 5,
+            Self::Journal(_, JournalState::Faulty) => 6,
+            Self::Journal(_, JournalState::Filling) => 7,
         }
     }
 
@@ -63,6 +111,9 @@ impl Role {
             (3, slot) => Ok(Self::Rebuilding(Slot(slot))),
             (4, NO_SLOT) => Ok(Self::Spare),
             (4, slot) => Err(corrupt(format!("a spare claims slot {slot}"))),
+            (5, index) => Ok(Self::Journal(JournalIndex(index), JournalState::InSync)),
+            (6, index) => Ok(Self::Journal(JournalIndex(index), JournalState::Faulty)),
+            (7, index) => Ok(Self::Journal(JournalIndex(index), JournalState::Filling)),
             (code, _) => Err(corrupt(format!("a member has unknown role {code}"))),
         }
     }
@@ -182,8 +233,9 @@ impl Membership {
         Ok(())
     }
 
-    /// Whether the table makes sense for this shape and number of stripes.
-    pub(super) fn check(&self, shape: &Shape, stripes: u64) -> Result<()> {
+    /// Whether the table makes sense for this shape, number of stripes, and journal members if the
+    /// array has any.
+    pub(super) fn check(&self, shape: &Shape, stripes: u64, journal: Option<&JournalMembers>) -> Result<()> {
         if self.entries.len() > MAX_ENTRIES {
             return Err(corrupt(format!("{} members, at most {MAX_ENTRIES} fit", self.entries.len())));
         }
@@ -196,7 +248,7 @@ impl Membership {
         let mut members = HashSet::new();
         let mut owned = HashSet::new();
         for entry in &self.entries {
-            entry.check(shape, stripes)?;
+            entry.check(shape, stripes, journal)?;
             if entry.lost_epoch > self.epoch {
                 let (member, lost) = (entry.member, entry.lost_epoch);
                 return Err(corrupt(format!(
@@ -207,11 +259,11 @@ impl Membership {
             if !members.insert(entry.member) {
                 return Err(corrupt(format!("member {} is listed twice", entry.member)));
             }
-            // A slot may have one owner and, beside it, one member being filled.
-            if let Some(slot) = entry.role.slot()
-                && !owned.insert((slot, matches!(entry.role, Role::Rebuilding(_))))
+            // A seat may have one owner and, beside it, one member being filled.
+            if let Some(seat) = entry.role.seat()
+                && !owned.insert((seat, entry.role.is_being_filled()))
             {
-                return Err(corrupt(format!("slot {slot} has two owners")));
+                return Err(corrupt(format!("{seat} has two owners")));
             }
         }
         Ok(())
@@ -222,7 +274,11 @@ impl Entry {
     fn encode(&self, out: &mut Writer) {
         out.put(&self.member.to_bytes());
         out.u8(self.role.code());
-        out.u8(self.role.slot().map_or(NO_SLOT, |slot| slot.0));
+        out.u8(match self.role.seat() {
+            Some(Seat::Slot(slot)) => slot.0,
+            Some(Seat::Journal(index)) => index.0,
+            None => NO_SLOT,
+        });
         out.u8(u8::try_from(self.rebuilt.len()).unwrap_or(u8::MAX));
         out.u8(u8::from(self.taken_out));
         out.u32(self.lost_epoch.0);
@@ -254,7 +310,7 @@ impl Entry {
         Ok(Self { member, role, rebuilt, lost_at, lost_epoch, taken_out })
     }
 
-    fn check(&self, shape: &Shape, stripes: u64) -> Result<()> {
+    fn check(&self, shape: &Shape, stripes: u64, journal: Option<&JournalMembers>) -> Result<()> {
         let bad = |what: String| Err(corrupt(format!("member {} {what}", self.member)));
         if self.member.is_nil() {
             return bad("has no identity".to_owned());
@@ -263,6 +319,15 @@ impl Entry {
             && slot.index() >= shape.width()
         {
             return bad(format!("claims slot {slot} of {}", shape.width()));
+        }
+        if let Role::Journal(index, _) = self.role {
+            let count = journal.map_or(0, |j| usize::from(j.count));
+            if index.index() >= count {
+                return bad(format!("claims journal-{index}, of {count}"));
+            }
+            if !self.rebuilt.is_empty() {
+                return bad("bears the journal and has rebuilt stripes".to_owned());
+            }
         }
         if self.rebuilt.len() > MAX_RANGES {
             return bad(format!("has {} rebuilt ranges", self.rebuilt.len()));
@@ -319,7 +384,8 @@ mod tests {
             epoch: Epoch(1),
             entries,
         };
-        table.check(&Shape::new(2, 1, 4096).unwrap(), 100)
+        let journal = JournalMembers::plan(2, 64 << 20).unwrap();
+        table.check(&Shape::new(2, 1, 4096).unwrap(), 100, Some(&journal))
     }
 
     fn with_ranges(ranges: &[(u64, u64)]) -> Vec<Entry> {
@@ -336,6 +402,20 @@ mod tests {
         assert!(check(vec![entry(3, Role::Spare), entry(4, Role::Spare)]).is_ok());
         assert!(check(vec![entry(1, sync), entry(2, faulty)]).is_err());
         assert!(check(vec![entry(1, filling), entry(2, filling)]).is_err());
+    }
+
+    #[test]
+    fn journal_members_have_numbers_of_their_own_below_their_count() {
+        use JournalState::{Faulty, Filling, InSync};
+        let journal = |n, index, state| entry(n, Role::Journal(JournalIndex(index), state));
+        let slots = || vec![entry(8, Role::InSync(Slot(0))), entry(9, Role::InSync(Slot(1)))];
+        let with = |more: Vec<Entry>| check(slots().into_iter().chain(more).collect());
+        assert!(with(vec![journal(1, 0, InSync), journal(2, 1, Faulty), journal(3, 1, Filling)]).is_ok());
+        assert!(with(vec![journal(1, 0, InSync), journal(2, 0, Faulty)]).is_err());
+        assert!(with(vec![journal(1, 0, Filling), journal(2, 0, Filling)]).is_err());
+        assert!(with(vec![journal(1, 2, InSync)]).is_err());
+        let rebuilt = vec![StripeRange { start: StripeIndex(0), count: 1 }];
+        assert!(with(vec![Entry { rebuilt, ..journal(1, 0, Filling) }]).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod bytes;
 mod checksum;
 mod features;
 mod journal;
+mod journal_members;
 mod membership;
 mod page;
 mod raw;
@@ -29,7 +30,10 @@ pub use journal::{
     data_record_len, footprint_for, open_record_len, parity_record_len, payload_crc, records, shard_crc,
     shard_len_for,
 };
-pub use membership::{Ancestor, Entry, MAX_ENTRIES, MAX_PREVIOUS, MAX_RANGES, Membership, Role, StripeRange};
+pub use journal_members::JournalMembers;
+pub use membership::{
+    Ancestor, Entry, JournalState, MAX_ENTRIES, MAX_PREVIOUS, MAX_RANGES, Membership, Role, StripeRange,
+};
 pub use page::{PageKind, Sector, decode_page, encode_page};
 pub use raw::RawSuperblock;
 pub use superblock::{Code, Layout, MAGIC, MAX_NAME_BYTES, SUPERBLOCK_BYTES, Superblock, pick_newest};

@@ -15,7 +15,8 @@
 use super::areas::{Areas, HEADER_BYTES, OFFSET_MAX, PAGE_BYTES, TAIL_BYTES};
 use super::bytes::{Reader, Writer};
 use super::features::Features;
-use super::membership::{ENTRY_BYTES, MAX_ENTRIES, Membership};
+use super::journal_members::JournalMembers;
+use super::membership::{ENTRY_BYTES, MAX_ENTRIES, Membership, Role};
 use super::raw::{NO_MAGIC, RawSuperblock, checksum};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Shape;
@@ -74,8 +75,10 @@ pub struct Superblock {
     pub volume_bytes: u64,
     /// Size of this member; its tail is the last 64 KiB of it.
     pub member_bytes: u64,
-    /// Where everything lies; the same on every member.
+    /// Where everything lies on a member of a slot; the same on each.
     pub areas: Areas,
+    /// The members that bear the journal, if those of the slots do not.
+    pub journal: Option<JournalMembers>,
     /// Raised at each write of this superblock; even goes to slot A, odd to slot B.
     pub write_count: u64,
     /// Who belongs to the array.
@@ -108,6 +111,7 @@ impl Superblock {
         self.encode_geometry(&mut out);
         self.areas.encode(&mut out);
         self.membership.encode_head(&mut out);
+        JournalMembers::encode(self.journal.as_ref(), &mut out);
         out.pad_to(ENTRIES_OFFSET);
         self.membership.encode_entries(&mut out);
         out.pad_to(SUPERBLOCK_BYTES);
@@ -158,6 +162,8 @@ impl Superblock {
         let write_count = input.u64()?;
         let areas = Areas::decode(&mut input)?;
         let (mut membership, entry_count) = Membership::decode_head(&mut input)?;
+        let journal =
+            features.has_journal_members().then(|| JournalMembers::decode(&mut input)).transpose()?;
         let mut entries = Reader::new(raw.bytes());
         entries.skip(ENTRIES_OFFSET)?;
         membership.decode_entries(entry_count, &mut entries)?;
@@ -172,6 +178,7 @@ impl Superblock {
             volume_bytes,
             member_bytes,
             areas,
+            journal,
             write_count,
             membership,
             features,
@@ -216,18 +223,33 @@ impl Superblock {
         {
             return bad(format!("superblock has an impossible array name {:?}", self.name));
         }
-        self.areas.check(&self.shape)?;
+        if self.features.has_journal_members() != self.journal.is_some() {
+            return bad("superblock does not say where its journal is".to_owned());
+        }
+        self.areas.check(&self.shape, self.journal.is_none())?;
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.check(&self.shape))?;
         let capacity = self.areas.capacity_bytes(&self.shape).min(OFFSET_MAX);
         if !self.volume_bytes.is_multiple_of(BLOCK_BYTES) || !(1..=capacity).contains(&self.volume_bytes) {
             return bad(format!("volume of {} bytes, at most {capacity} fit", self.volume_bytes));
         }
-        let needed = self.areas.required_bytes();
+        let needed = self.required_bytes();
         if !self.member_bytes.is_multiple_of(PAGE_BYTES)
             || !(needed..=OFFSET_MAX).contains(&self.member_bytes)
         {
             return bad(format!("member of {} bytes, at least {needed} are used", self.member_bytes));
         }
-        self.membership.check(&self.shape, self.areas.stripes)
+        self.membership.check(&self.shape, self.areas.stripes, self.journal.as_ref())
+    }
+
+    /// What this member must have, by its role; the least of all if the table does not list it.
+    fn required_bytes(&self) -> u64 {
+        let bears = self.journal.as_ref().map(JournalMembers::required_bytes);
+        let holds = self.areas.required_bytes();
+        match (self.membership.entry(self.member).map(|e| e.role), bears) {
+            (Some(Role::Journal(..)), Some(bears)) => bears,
+            (None, Some(bears)) => bears.min(holds),
+            _ => holds,
+        }
     }
 
     fn age(&self) -> (u64, u64) {

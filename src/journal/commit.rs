@@ -1,6 +1,6 @@
 //! Turning batches into frames on the members, and making them durable.
 
-use super::log::{Batch, Flying, Journal, wake};
+use super::log::{Batch, Flying, Journal, Reach, wake};
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
@@ -86,7 +86,7 @@ impl Journal {
 
     /// The n shards of a frame, with their headers, ready to be written.
     pub(super) fn shards(&self, place: Tail, nonce: u64, payload: &[u8]) -> Result<Vec<Bytes>> {
-        let (k, m) = (self.shape.data(), self.shape.parity());
+        let (k, m) = (self.code.data(), self.code.parity());
         let shard_len = shard_len_for(payload.len(), k);
         let footprint = usize::try_from(footprint_for(payload.len(), k)).unwrap_or(usize::MAX);
         let mut buffers: Vec<_> = (0..k + m).map(|_| self.env.buffers().take_zeroed(footprint)).collect();
@@ -162,33 +162,46 @@ impl Journal {
     /// that count; releases what [`Journal::home`] named, and moves the checkpoint if that pays.
     /// Callers at the same time share a flush.
     pub async fn sync(self: &Arc<Self>) -> Result<()> {
+        self.sync_shared(Reach::Everything).await
+    }
+
+    /// Makes every honoured record durable on the members that bear the log, and nothing else:
+    /// nothing is released. Callers at the same time share a flush.
+    pub async fn sync_log(self: &Arc<Self>) -> Result<()> {
+        self.sync_shared(Reach::Log).await
+    }
+
+    async fn sync_shared(self: &Arc<Self>, reach: Reach) -> Result<()> {
         let (sender, done) = oneshot::channel();
         let begin = {
-            let mut state = self.state();
-            state.sync_waiters.push(sender);
-            !std::mem::replace(&mut state.syncing, true)
+            let syncs = &mut self.state().syncs[reach as usize];
+            syncs.waiters.push(sender);
+            !std::mem::replace(&mut syncs.busy, true)
         };
         if begin {
             // A task of its own: whoever asked may go away, others wait for the same flush.
             let this = Arc::clone(self);
-            self.env.spawn(Box::pin(async move { this.sync_all().await }));
+            self.env.spawn(Box::pin(async move { this.sync_all(reach).await }));
         }
         let gone = || Error::new(ErrorKind::ShuttingDown, "the executor is stopping");
         done.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Syncs until nobody waits for it.
-    async fn sync_all(self: Arc<Self>) {
+    async fn sync_all(self: Arc<Self>, reach: Reach) {
         loop {
             let waiters = {
-                let mut state = self.state();
-                state.syncing = !state.sync_waiters.is_empty();
-                take(&mut state.sync_waiters)
+                let syncs = &mut self.state().syncs[reach as usize];
+                syncs.busy = !syncs.waiters.is_empty();
+                take(&mut syncs.waiters)
             };
             if waiters.is_empty() {
                 return;
             }
-            let done = self.sync_alone().await;
+            let done = match reach {
+                Reach::Everything => self.sync_alone().await,
+                Reach::Log => self.flush_bearers().await,
+            };
             for waiter in waiters {
                 drop(waiter.send(done.as_ref().copied().map_err(|e| Error::new(e.kind(), e.report()))));
             }
@@ -200,7 +213,7 @@ impl Journal {
             let mut state = self.state();
             (take(&mut state.home), state.checkpoint.take())
         };
-        if let Err(error) = self.flush_bearers().await {
+        if let Err(error) = self.flush_everyone().await {
             let mut state = self.state();
             state.home.extend(home);
             state.checkpoint = state.checkpoint.or(checkpoint);
@@ -224,9 +237,16 @@ impl Journal {
         if due { self.checkpoint().await } else { Ok(()) }
     }
 
-    pub(super) async fn flush_bearers(&self) -> Result<()> {
-        let bearers = self.bearers.bearers()?;
-        let flushes = bearers.iter().map(|(_, m)| async move { (m, m.flush().await) });
+    pub(super) async fn flush_everyone(&self) -> Result<()> {
+        self.flush_members(self.bearers.everyone()?).await
+    }
+
+    async fn flush_bearers(&self) -> Result<()> {
+        self.flush_members(self.bearers.bearers()?.into_iter().map(|(_, m)| m).collect()).await
+    }
+
+    async fn flush_members(&self, members: Vec<Arc<Member>>) -> Result<()> {
+        let flushes = members.iter().map(|m| async move { (m, m.flush().await) });
         let mut outcome = Ok(());
         for (member, done) in join_all(flushes).await {
             if let Err(error) = done {
@@ -244,17 +264,22 @@ impl Journal {
             (state.ring.tail(), state.generation + 1)
         };
         let page = Bytes::from(Checkpoint { array: self.array, generation, tail }.encode().to_vec());
-        let offset = self.place.offset + Checkpoint::page_of(generation);
         let bearers = self.bearers.bearers()?;
+        let everyone = self.bearers.everyone()?;
         let write = |member: Arc<Member>| {
             let page = page.clone();
+            let start = match bearers.iter().any(|(_, bearer)| bearer.id() == member.id()) {
+                true => self.place.offset,
+                false => self.checkpoints_offset,
+            };
+            let offset = start + Checkpoint::page_of(generation);
             async move {
                 let done = member.write(offset, vec![page], Persistence::Cached).await;
                 (member, done)
             }
         };
         let mut outcome = Ok(());
-        for (member, done) in join_all(bearers.into_iter().map(|(_, m)| write(m))).await {
+        for (member, done) in join_all(everyone.into_iter().map(write)).await {
             if let Err(error) = done {
                 outcome = self.bearers.failed(&member, error).await.and(outcome);
             }

@@ -32,9 +32,12 @@ const MAX_IN_FLIGHT: usize = 4;
 
 /// The members that bear the log, as the layer above knows them.
 pub trait Bearers: Send + Sync {
-    /// By slot number: every member that takes frames now, replacements included. Fails if too few
-    /// members are left to write to.
+    /// By number of the shard: every member that takes frames now, replacements included. Fails if
+    /// too few members are left to write to.
     fn bearers(&self) -> Result<Vec<(usize, Arc<Member>)>>;
+
+    /// Every member that a sync makes durable: the bearers, and those that blocks are brought home to.
+    fn everyone(&self) -> Result<Vec<Arc<Member>>>;
 
     /// A member could not take its part. `Ok` once it no longer counts, durably.
     fn failed<'a>(&'a self, member: &'a Member, error: Error) -> LocalFuture<'a, Result<()>>;
@@ -118,9 +121,25 @@ pub(super) struct State {
     pub checkpoint_wanted: bool,
     /// Why frames cannot be written now: nothing new is taken until they can.
     pub failing: Option<(ErrorKind, String)>,
-    pub syncing: bool,
-    pub sync_waiters: Vec<oneshot::Sender<Result<()>>>,
+    /// By [`Reach`].
+    pub syncs: [Syncs; 2],
     pub closed: bool,
+}
+
+/// What a sync makes durable.
+#[derive(Clone, Copy)]
+pub(super) enum Reach {
+    /// The log and what was brought home: then frames are released.
+    Everything,
+    /// The log alone.
+    Log,
+}
+
+/// Who waits for the next sync, and whether one runs.
+#[derive(Default)]
+pub(super) struct Syncs {
+    pub busy: bool,
+    pub waiters: Vec<oneshot::Sender<Result<()>>>,
 }
 
 /// The log of one array. See the module.
@@ -129,7 +148,11 @@ pub struct Journal {
     pub(super) codec: Codec,
     pub(super) array: ArrayId,
     pub(super) place: Place,
-    pub(super) shape: Shape,
+    pub(super) checkpoints_offset: u64,
+    /// Of the array.
+    shape: Shape,
+    /// How frames are cut: its chunk means nothing.
+    pub(super) code: Shape,
     pub(super) bearers: Arc<dyn Bearers>,
     state: Mutex<State>,
 }
@@ -148,7 +171,7 @@ enum Purpose {
 impl Journal {
     /// A log whose ring holds what `ring` says.
     pub(super) fn with_ring(spec: Spec, ring: Ring, generation: u64, last_version: u64) -> Result<Arc<Self>> {
-        let codec = Codec::new(spec.shape.data(), spec.shape.parity())?;
+        let codec = Codec::new(spec.code.data(), spec.code.parity())?;
         let state = State {
             ring,
             open: Batch::default(),
@@ -161,12 +184,21 @@ impl Journal {
             checkpoint: None,
             checkpoint_wanted: false,
             failing: None,
-            syncing: false,
-            sync_waiters: Vec::new(),
+            syncs: <[Syncs; 2]>::default(),
             closed: false,
         };
-        let Spec { env, array, shape, place, bearers, .. } = spec;
-        Ok(Arc::new(Self { env, codec, array, place, shape, bearers, state: Mutex::new(state) }))
+        let Spec { env, array, shape, code, place, checkpoints_offset, bearers, .. } = spec;
+        Ok(Arc::new(Self {
+            env,
+            codec,
+            array,
+            place,
+            checkpoints_offset,
+            shape,
+            code,
+            bearers,
+            state: Mutex::new(state),
+        }))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -315,7 +347,7 @@ impl Journal {
 
     /// Most bytes of parity to log before the space of what came home can be used again.
     pub fn parity_budget(&self) -> u64 {
-        self.state().ring.len() / 32 * self.shape.data() as u64
+        self.state().ring.len() / 32 * self.code.data() as u64
     }
 
     /// Whether nothing in the log is needed.
@@ -396,7 +428,7 @@ impl Journal {
         if state.open.payload.is_empty() || state.flying.len() >= MAX_IN_FLIGHT || state.closed {
             return None;
         }
-        let len = crate::format::footprint_for(state.open.payload.len(), self.shape.data());
+        let len = crate::format::footprint_for(state.open.payload.len(), self.code.data());
         let pins = state.open.pins;
         let place = state.ring.place(len, nonce, pins)?;
         let mut batch = std::mem::take(&mut state.open);

@@ -1,6 +1,6 @@
 //! The redo log: what was answered and is not home yet can be done again after any crash.
 //!
-//! Owns: frames on the members' journal areas, group commit, the checkpoint, and reading all of it
+//! Owns: frames on the journal areas of the members that bear it (all, or some that do nothing else), group commit, the checkpoint, and reading all of it
 //! back after a crash.
 //! Callers may rely on: a record whose ticket was honoured is on every member that counts, and
 //! once `sync` returned it survives power loss with any m members; frames are honoured in order;

@@ -58,33 +58,38 @@ pub struct Spec {
     pub array: ArrayId,
     /// Its shape.
     pub shape: Shape,
+    /// Into how many shards its frames are cut, data and parity.
+    pub code: Shape,
     /// Its stripes.
     pub stripes: u64,
     /// Where the log lies.
     pub place: Place,
+    /// Where the checkpoints lie on members that bear no frames.
+    pub checkpoints_offset: u64,
     /// Who bears it from now on.
     pub bearers: Arc<dyn Bearers>,
 }
 
 /// Writes the first checkpoint of an empty log to a member that is being formatted.
 pub async fn format(member: &Member, array: ArrayId, place: Place) -> Result<()> {
-    let page = first_checkpoint(array).encode();
+    let page = Checkpoint { array, generation: 0, tail: Tail { seq: 1, offset: 0, prev_nonce: 0 } }.encode();
     let offset = place.offset + Checkpoint::page_of(0);
     member.write(offset, vec![Bytes::from(page.to_vec())], Persistence::Cached).await
 }
 
-/// Makes a member's checkpoints unknown, before it bears the log again.
+/// Forgets the checkpoints of an earlier life on a member that is to take frames.
 pub async fn clear(member: &Member, place: Place) -> Result<()> {
     member.zero(place.offset, CHECKPOINT_PAGES * CHECKPOINT_BYTES as u64, false).await
 }
 
-fn first_checkpoint(array: ArrayId) -> Checkpoint {
-    Checkpoint { array, generation: 0, tail: Tail { seq: 1, offset: 0, prev_nonce: 0 } }
-}
-
-/// Reads the log of `members` (by slot: those in sync) back.
-pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Outcome> {
-    let Checkpoints { newest, one_behind, behind } = checkpoints(&spec, members).await?;
+/// Reads the log of `members` (those in sync, by number of the shard they hold) back. `others` in sync have
+/// checkpoints alone.
+pub async fn recover(
+    spec: Spec,
+    members: &[(usize, Arc<Member>)],
+    others: &[Arc<Member>],
+) -> Result<Outcome> {
+    let Checkpoints { newest, one_behind, behind } = checkpoints(&spec, members, others).await?;
     if !behind.is_empty() {
         return Ok(Outcome::Behind(behind));
     }
@@ -123,7 +128,7 @@ pub async fn recover(spec: Spec, members: &[(usize, Arc<Member>)]) -> Result<Out
     }
     if !found.is_empty() && !without(Protection::FramesFlushed) {
         // Even a frame that all members hold may be in their caches only.
-        journal.flush_bearers().await?;
+        journal.flush_everyone().await?;
     }
     let hold = journal.hold_all(found.iter().map(|f| f.place.seq).collect());
     Ok(Outcome::Recovered(Recovered { journal, replayed, hold }))
@@ -208,8 +213,14 @@ struct Own {
     is_newest: bool,
 }
 
-async fn checkpoints(spec: &Spec, members: &[(usize, Arc<Member>)]) -> Result<Checkpoints> {
-    let own = join_all(members.iter().map(|(_, m)| own_checkpoint(spec, m))).await;
+async fn checkpoints(
+    spec: &Spec,
+    members: &[(usize, Arc<Member>)],
+    others: &[Arc<Member>],
+) -> Result<Checkpoints> {
+    let bear = members.iter().map(|(_, m)| own_checkpoint(spec, m, spec.place.offset));
+    let others = others.iter().map(|m| own_checkpoint(spec, m, spec.checkpoints_offset));
+    let own = join_all(bear.chain(others)).await;
     let own: Vec<Own> = own.into_iter().filter_map(Result::transpose).collect::<Result<_>>()?;
     let Some(newest) = own.iter().map(|o| o.newest).max_by_key(age) else {
         return Err(corrupt("no member holds a readable journal checkpoint")
@@ -229,10 +240,10 @@ async fn checkpoints(spec: &Spec, members: &[(usize, Arc<Member>)]) -> Result<Ch
 
 /// A member's newest checkpoint, and whether there can be no newer one: a page that cannot be read, or was
 /// written to half, may be one.
-async fn own_checkpoint(spec: &Spec, member: &Arc<Member>) -> Result<Option<Own>> {
+async fn own_checkpoint(spec: &Spec, member: &Arc<Member>, start: u64) -> Result<Option<Own>> {
     let (mut newest, mut is_newest): (Option<Checkpoint>, bool) = (None, true);
     for index in 0..CHECKPOINT_PAGES {
-        let offset = spec.place.offset + index * CHECKPOINT_BYTES as u64;
+        let offset = start + index * CHECKPOINT_BYTES as u64;
         let Ok(page) = member.read(offset, CHECKPOINT_BYTES).await else {
             is_newest = false;
             continue;
@@ -287,7 +298,7 @@ struct Column<'a> {
 
 impl<'a> Walk<'a> {
     fn new(spec: &'a Spec, members: &'a [(usize, Arc<Member>)], ring_len: u64) -> Result<Self> {
-        let codec = Codec::new(spec.shape.data(), spec.shape.parity())?;
+        let codec = Codec::new(spec.code.data(), spec.code.parity())?;
         let column = |(slot, member): &'a (usize, Arc<Member>)| Column {
             slot: *slot,
             member,
@@ -314,7 +325,7 @@ impl<'a> Walk<'a> {
         let headers: Vec<FrameHeader> = self.columns.iter().filter_map(|c| self.header(c, place)).collect();
         let like = |h: &FrameHeader| headers.iter().filter(|other| other.same_frame(h)).count();
         // Of one with fewer than k shards nothing can be had.
-        let header = headers.iter().max_by_key(|h| like(h)).filter(|h| like(h) >= self.spec.shape.data())?;
+        let header = headers.iter().max_by_key(|h| like(h)).filter(|h| like(h) >= self.spec.code.data())?;
         let header = *header;
         if place.offset + header.footprint() > self.ring_len {
             return None;
@@ -326,7 +337,7 @@ impl<'a> Walk<'a> {
     /// The header on a member, if it continues the chain here.
     fn header(&self, column: &Column<'_>, place: Tail) -> Option<FrameHeader> {
         let header = FrameHeader::decode(column.get(place.offset, FRAME_HEADER_BYTES)?).ok()?;
-        let (k, m) = (self.spec.shape.data(), self.spec.shape.parity());
+        let (k, m) = (self.spec.code.data(), self.spec.code.parity());
         let fits = (header.array == self.spec.array || without(Protection::JournalOwner))
             && header.seq == place.seq
             && (header.prev_nonce == place.prev_nonce || without(Protection::NonceChain))
@@ -351,7 +362,7 @@ impl<'a> Walk<'a> {
             }
         }
         present.sort_unstable_by_key(|(slot, _)| *slot);
-        let k = self.spec.shape.data();
+        let k = self.spec.code.data();
         if present.len() < k {
             return None;
         }

@@ -1,7 +1,7 @@
 //! The events.
 
 use super::Finding;
-use crate::units::{EventCount, MemberId, Slot};
+use crate::units::{EventCount, JournalIndex, MemberId, Seat, Slot};
 use serde::Serialize;
 
 /// Something that happened and that an operator may want to know.
@@ -13,8 +13,8 @@ pub enum Event {
     ArrayStarted {
         /// Event count of this start.
         event_count: EventCount,
-        /// Slots without a current member.
-        lost: Vec<Slot>,
+        /// Slots, and seats of the journal, without a current member.
+        lost: Vec<Seat>,
         /// Whether the last stop was clean.
         clean: bool,
     },
@@ -22,8 +22,8 @@ pub enum Event {
     ArrayStopped,
     /// A member was marked faulty; the survivors know it durably.
     MemberFaulty {
-        /// Its slot.
-        slot: Slot,
+        /// Its slot, or its place among the members that bear the journal.
+        seat: Seat,
         /// Its path.
         path: String,
         /// Why, for a person.
@@ -31,8 +31,8 @@ pub enum Event {
     },
     /// A member fails but may not be kicked, because data would become unreadable without it.
     MemberSuspect {
-        /// Its slot.
-        slot: Slot,
+        /// Its slot, or its place among the members that bear the journal.
+        seat: Seat,
         /// Its path.
         path: String,
         /// Why, for a person.
@@ -40,15 +40,15 @@ pub enum Event {
     },
     /// A suspect member answers again.
     MemberRecovered {
-        /// Its slot.
-        slot: Slot,
+        /// Its slot, or its place among the members that bear the journal.
+        seat: Seat,
         /// Its path.
         path: String,
     },
     /// A member that was lost is taken back, and filled with what it lacks.
     MemberReturned {
-        /// Its slot.
-        slot: Slot,
+        /// Its seat.
+        seat: Seat,
         /// Its path now.
         path: String,
     },
@@ -89,6 +89,20 @@ pub enum Event {
     RebuildGaveUp {
         /// How many.
         blocks: u64,
+    },
+    /// A new member takes the frames of the journal, and lacks older ones that are needed.
+    JournalFilling {
+        /// Its number.
+        index: JournalIndex,
+        /// Its path.
+        path: String,
+    },
+    /// That member has every frame that is needed: it is in sync.
+    JournalFilled {
+        /// Its number.
+        index: JournalIndex,
+        /// Its path.
+        path: String,
     },
     /// A scrub began, or goes on after a restart.
     ScrubStarted {

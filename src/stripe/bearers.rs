@@ -8,7 +8,8 @@ use crate::member::Member;
 use crate::mutation::{Protection, without};
 use std::sync::Arc;
 
-/// Every member of the roster takes the frames of its slot, replacements included.
+/// Every member of the roster takes the frames of its slot, replacements included; or, if the journal
+/// has members of its own, each of those a copy of every frame.
 pub struct RosterBearers(pub Arc<dyn Membership>);
 
 impl Bearers for RosterBearers {
@@ -17,12 +18,25 @@ impl Bearers for RosterBearers {
         if let Some(why) = &roster.refuse_writes {
             return Err(Error::new(ErrorKind::Failed, format!("writes are refused: {why}")));
         }
+        if let Some(journal) = &roster.journal {
+            if journal.in_sync.is_empty() {
+                return Err(Error::new(ErrorKind::Failed, "no member is left to bear the journal"));
+            }
+            return Ok(journal.members().map(|(index, m)| (*index, Arc::clone(m))).collect());
+        }
         let of_slot = |(slot, view): (usize, &super::SlotView)| {
             let target = view.target.as_ref().map(|t| &t.member);
             let members: Vec<_> = view.primary.iter().chain(target).map(|m| (slot, Arc::clone(m))).collect();
             members
         };
         Ok(roster.slots.iter().enumerate().flat_map(of_slot).collect())
+    }
+
+    fn everyone(&self) -> Result<Vec<Arc<Member>>> {
+        let roster = self.0.roster();
+        // Who cannot write has nobody to make durable.
+        self.bearers()?;
+        Ok(roster.everyone().cloned().collect())
     }
 
     fn failed<'a>(&'a self, member: &'a Member, error: Error) -> LocalFuture<'a, Result<()>> {

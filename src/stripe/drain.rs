@@ -128,18 +128,27 @@ impl Stripes {
     /// before this member was filled, and gives it what tables it lacks: so that it counts as one of
     /// those in sync.
     pub async fn settle_onto(self: &Arc<Self>, member: &Arc<Member>) -> Result<()> {
+        self.outlive_journal().await?;
+        self.write_tables().await?;
+        self.copy_epochs_to(member).await?;
+        self.journal.write_checkpoint().await
+    }
+
+    /// Brings things home until nothing is needed of what the journal holds now, and says so to every
+    /// member that takes frames: one that took only the newer ones then has the whole journal.
+    pub async fn settle_journal(self: &Arc<Self>) -> Result<()> {
+        self.outlive_journal().await?;
+        self.journal.write_checkpoint().await
+    }
+
+    async fn outlive_journal(self: &Arc<Self>) -> Result<()> {
         let now = self.journal.next_frame();
         while self.journal.oldest_frame() < now && !without(Protection::SettledOnto) {
             self.advance().await?;
             self.write_tables().await?;
             self.env.sleep(Duration::from_millis(1)).await;
         }
-        self.write_tables().await?;
-        self.copy_epochs_to(member).await?;
-        match without(Protection::CheckpointToReplacement) {
-            true => Ok(()),
-            false => self.journal.write_checkpoint().await,
-        }
+        Ok(())
     }
 
     /// Ends the task, and whoever waits for the journal.

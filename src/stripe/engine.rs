@@ -36,6 +36,8 @@ pub struct Stripes {
     pub(super) staging: Staging,
     pub(super) torn: Torn,
     pub(super) settling: Settling,
+    /// Stripes written whole: what was answered of them is at home only.
+    pub(super) whole: Settling,
     pub(super) destager: Destager,
     zeroes: Bytes,
 }
@@ -82,6 +84,7 @@ impl Stripes {
             staging: Staging::new(&shape, staging_bytes),
             torn: Torn::default(),
             settling: Settling::default(),
+            whole: Settling::default(),
             destager: Destager::default(),
             zeroes: env.buffers().take_zeroed(to_usize(shape.chunk_bytes())).freeze(),
             env,
@@ -99,12 +102,22 @@ impl Stripes {
         self.integrity.forget(member);
     }
 
-    /// Makes everything answered so far durable on every member that counts.
+    /// Makes everything answered so far durable on every member that counts, and what is home as well.
     pub async fn flush(&self) -> Result<()> {
-        let mark = self.settling.mark();
+        let marks = (self.settling.mark(), self.whole.mark());
         self.journal.sync().await?;
-        self.settling.settled(mark);
+        self.settling.settled(marks.0);
+        self.whole.settled(marks.1);
         Ok(())
+    }
+
+    /// Makes everything answered so far durable. If the journal has members of its own, and all of it is
+    /// in the journal, those of the slots need not be flushed for that.
+    pub async fn flush_answered(&self) -> Result<()> {
+        match self.membership.roster().journal.is_some() && self.whole.is_empty() {
+            true => self.journal.sync_log().await,
+            false => self.flush().await,
+        }
     }
 
     /// The roster, if it takes writes.

@@ -148,6 +148,7 @@ impl Stripes {
         };
         for (stripe, pin) in (run.first.0..).map(StripeIndex).zip(pins) {
             self.settling.insert(stripe);
+            self.whole.insert(stripe);
             match &done {
                 Ok(()) => self.epochs.note(stripe, true, Some(pin)),
                 Err(_) => self.keep(run, stripe, pin),

@@ -36,5 +36,5 @@ pub use bearers::RosterBearers;
 pub use engine::{Parts, Stripes};
 pub use lock::{Guard, LockTable, Mode};
 pub use restore::RunOutcome;
-pub use roster::{Membership, RebuiltMap, Roster, RosterCell, SlotView, Target, Verdict};
+pub use roster::{JournalView, Membership, RebuiltMap, Roster, RosterCell, SlotView, Target, Verdict};
 pub use scrub::{ScrubMode, ScrubOutcome};

@@ -31,6 +31,8 @@ impl Stripes {
             self.staging.put(block, staged);
         }
         drop(hold);
+        // What was answered before this start may be in the members' caches only.
+        self.whole.insert(StripeIndex(0));
         if self.tables_are_home() { Ok(()) } else { self.write_tables().await }
     }
 

@@ -126,20 +126,52 @@ impl SlotView {
     }
 }
 
+/// The members that bear the journal and nothing else, by their number.
+#[derive(Clone, Default)]
+pub struct JournalView {
+    /// Those that have every frame.
+    pub in_sync: Vec<(usize, Arc<Member>)>,
+    /// Those that take new frames and lack older ones.
+    pub filling: Vec<(usize, Arc<Member>)>,
+}
+
+impl JournalView {
+    /// Every member that must take a frame.
+    pub fn members(&self) -> impl Iterator<Item = &(usize, Arc<Member>)> {
+        self.in_sync.iter().chain(&self.filling)
+    }
+}
+
 /// An immutable snapshot of who is who. Taken under a stripe's lock, it holds for that stripe
 /// until the lock is released: changes that matter to a stripe are made under its lock.
 #[derive(Clone, Default)]
 pub struct Roster {
     /// By slot.
     pub slots: Vec<SlotView>,
+    /// Who bears the journal, if the members of the slots do not.
+    pub journal: Option<JournalView>,
     /// Writes are refused, and why.
     pub refuse_writes: Option<String>,
 }
 
 impl Roster {
-    /// Every member that takes part in flushes: primaries and replacements.
+    /// Every member of a slot: primaries and replacements.
     pub fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.slots.iter().flat_map(|s| s.primary.iter().chain(s.target.as_ref().map(|t| &t.member)))
+    }
+
+    /// Every member that takes part in flushes: those of the slots, and those that bear the journal.
+    pub fn everyone(&self) -> impl Iterator<Item = &Arc<Member>> {
+        let bear = self.journal.iter().flat_map(|j| j.members().map(|(_, m)| m));
+        self.members().chain(bear)
+    }
+
+    /// Who has the journal, by number of the shard: the members in sync.
+    pub fn journal_holders(&self) -> Vec<(usize, Arc<Member>)> {
+        match &self.journal {
+            Some(journal) => journal.in_sync.clone(),
+            None => (0..).zip(&self.slots).filter_map(|(i, s)| Some((i, s.primary.clone()?))).collect(),
+        }
     }
 }
 

@@ -114,6 +114,10 @@ impl Settling {
         !changes.stripes.is_empty() && stripes.any(|s| changes.stripes.contains_key(&s.0))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.changes().stripes.is_empty()
+    }
+
     /// The last change so far, which a sync that begins now makes durable.
     pub fn mark(&self) -> u64 {
         self.changes().count

@@ -42,7 +42,7 @@ impl Stripes {
         let (parts, runs) = futures::join!(join_all(parts), join_all(runs));
         parts.into_iter().chain(runs).collect::<Result<()>>()?;
         match persistence {
-            Persistence::Synced if !without(Protection::FuaMembers) => self.flush().await,
+            Persistence::Synced if !without(Protection::FuaMembers) => self.flush_answered().await,
             _ => Ok(()),
         }
     }

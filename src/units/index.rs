@@ -27,6 +27,11 @@ number!(
     u8
 );
 number!(
+    /// Place of a member that bears the journal and nothing else, from 0.
+    JournalIndex,
+    u8
+);
+number!(
     /// Number of a stripe, from the start of the volume.
     StripeIndex,
     u64
@@ -51,6 +56,32 @@ number!(
     JournalSeq,
     u64
 );
+
+/// What a member serves: a slot of the geometry, or a copy of the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seat {
+    /// Chunks of stripes.
+    Slot(Slot),
+    /// The journal.
+    Journal(JournalIndex),
+}
+
+impl fmt::Display for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(slot) => write!(f, "slot {slot}"),
+            Self::Journal(index) => write!(f, "journal-{index}"),
+        }
+    }
+}
+
+impl JournalIndex {
+    /// The number as an index into tables.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
 
 impl Slot {
     /// The slot as an index into per-slot tables.

@@ -10,5 +10,7 @@ mod size;
 
 pub use duration::{format_duration, parse_duration};
 pub use id::{ArrayId, Lineage, MemberId};
-pub use index::{BLOCK_BYTES, BlockIndex, Epoch, EventCount, JournalSeq, Slot, StripeIndex};
+pub use index::{
+    BLOCK_BYTES, BlockIndex, Epoch, EventCount, JournalIndex, JournalSeq, Seat, Slot, StripeIndex,
+};
 pub use size::{format_rate, format_size, parse_size};

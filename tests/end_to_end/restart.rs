@@ -7,7 +7,7 @@ use std::fs;
 
 /// Writes every 64K of 16M again and again, one after the other, until it gets an error; then says
 /// how many writes were answered.
-const WRITER: &str = r#"
+pub const WRITER: &str = r#"
 import nbd, sys, errno
 h = nbd.NBD(); h.connect_uri(sys.argv[1])
 n = 0
@@ -20,7 +20,7 @@ except nbd.Error: print(n)
 "#;
 
 /// Checks that each 4K block holds its last answered write, or the one that was not answered.
-const CHECKER: &str = r#"
+pub const CHECKER: &str = r#"
 import nbd, sys
 h = nbd.NBD(); h.connect_uri(sys.argv[1])
 n = int(sys.argv[2])
@@ -34,7 +34,7 @@ for block in range(256):
 h.shutdown()
 "#;
 
-fn python(script: &str, args: &[&str]) -> Running {
+pub fn python(script: &str, args: &[&str]) -> Running {
     Running::spawn("/usr/bin/python3", &[&["-c", script], args].concat())
 }
 

@@ -12,7 +12,13 @@ pub struct Tank(pub Home);
 impl Tank {
     /// Six members as 4+2, not started, that notices a lost member soon.
     pub fn create(member_size: &str, options: &str) -> Self {
+        Self::create_with(member_size, |_| options.to_owned())
+    }
+
+    /// With options that name files of its folder.
+    pub fn create_with(member_size: &str, options: impl FnOnce(&Self) -> String) -> Self {
         let tank = Self(Home::new());
+        let options = options(&tank);
         let members: Vec<String> = (0..6).map(|i| tank.file(&format!("d{i}"))).collect();
         tank.command(&format!(
             "create tank {} --data 4 --parity 2 --member-size {member_size} {options}",

@@ -3,7 +3,7 @@
 
 use super::content::{Content, SECTOR, Version, bytes};
 use super::golden::{Golden, Image, Outcome};
-use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec, Report};
+use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec, Devices, Report};
 use palisade::env::Environment;
 use palisade::env::sim::{SimEnv, Simulation};
 use palisade::export::{Durability, ZeroOptions};
@@ -78,9 +78,10 @@ impl Rig {
         }
         let spares = members.split_off(shape.width());
         let volume_bytes = STRIPES * shape.stripe_bytes();
+        let devices = Devices { members, spares, journal: Vec::new() };
         let spec = CreateSpec { name: "golden".into(), shape, size_bytes: Some(volume_bytes) };
         let env = process.env();
-        let created = process.call(async move { Array::create(&env, &spec, &members, &spares).await });
+        let created = process.call(async move { Array::create(&env, &spec, &devices).await });
         let id = created.await.unwrap().unwrap();
         disks.power_cut(&process);
         let content = Rc::new(RefCell::new(Content::zeroes(volume_bytes)));

@@ -1,7 +1,8 @@
 //! A simulated array full of known bytes, whose members can be damaged behind its back.
 
 use palisade::array::{
-    Array, AssembleOptions, Candidate, CreateSpec, MemberRef, Report, ScrubDetails, ScrubRecord, ScrubStart,
+    Array, AssembleOptions, Candidate, CreateSpec, Devices, MemberRef, Report, ScrubDetails, ScrubRecord,
+    ScrubStart,
 };
 use palisade::env::Environment;
 use palisade::env::sim::{SimEnv, Simulation};
@@ -70,7 +71,8 @@ impl Bench {
         }
         let spec = CreateSpec { name: "t".into(), shape, size_bytes: Some(STRIPES * shape.stripe_bytes()) };
         let env = process.env();
-        let created = process.call(async move { Array::create(&env, &spec, &members, &[]).await });
+        let devices = Devices { members, ..Devices::default() };
+        let created = process.call(async move { Array::create(&env, &spec, &devices).await });
         let id = created.await.unwrap().unwrap();
         disks.kill_process(&process);
         let mut bench = Self { harness: harness.clone(), disks, shape, id, process, array: None };

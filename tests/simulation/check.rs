@@ -4,7 +4,7 @@ use super::io::Request;
 use super::media::Media;
 use super::rot::superblock_of;
 use super::world::{Check, Running, World};
-use palisade::array::{ArrayState, MemberRef, RebuildControl};
+use palisade::array::{ArrayState, MemberRef, MemberState, RebuildControl};
 use palisade::member::SimDisk;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,8 +19,10 @@ impl World {
         self.purge().await?;
         self.verify_volume("after everything was mended").await?;
         let disks = self.slot_disks()?;
+        let bear = self.journal_disks();
         self.stop().await?;
         self.verify_media(&disks)?;
+        self.verify_journals(&bear)?;
         self.detach_some(self.shape.parity());
         self.assemble()
             .await
@@ -47,8 +49,8 @@ impl World {
             if round > 12 {
                 return Err(format!("not whole after {round} rounds of replacing; {}", self.describe()));
             }
-            let Some(slot) = self.lost_slots().first().copied() else { continue };
-            self.replace(&MemberRef::Slot(slot)).await?;
+            let Some(seat) = self.lost_seats().first().copied() else { continue };
+            self.replace(&MemberRef::from(seat)).await?;
         }
         Ok(())
     }
@@ -130,6 +132,13 @@ impl World {
             disks.push(Media::new(disk, slot, &superblock));
         }
         Ok(disks)
+    }
+
+    /// The disks in sync that bear the journal.
+    pub fn journal_disks(&self) -> Vec<SimDisk> {
+        let members = self.report().members.into_iter();
+        let bear = members.filter(|m| m.journal.is_some() && m.state == MemberState::InSync);
+        bear.filter_map(|m| self.disks.get(&m.path)).collect()
     }
 
     /// Takes up to `most` disks that hold a slot off the machine.

@@ -14,7 +14,7 @@
 
 use super::recovery::{Recovery, Variety};
 use super::run::{STEP_LIMIT, panic_text};
-use super::scenario::Scenario;
+use super::scenario::{JournalOn, Scenario};
 use super::workload::steps;
 use super::world::{Check, World};
 use palisade::env::sim::{Prng, SimEnv, Simulation};
@@ -37,6 +37,7 @@ const WRITTEN: u64 = 4;
 pub struct Sweep {
     pub seed: u64,
     pub shape: (u8, u8),
+    pub journal: JournalOn,
     pub variety: Variety,
     /// Prints everything that happens.
     pub trace: bool,
@@ -60,7 +61,7 @@ pub struct CutFailure {
 
 impl fmt::Display for CutFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sweep { seed, shape: (data, parity), variety, .. } = self.sweep;
+        let Sweep { seed, shape: (data, parity), journal, variety, .. } = self.sweep;
         let cut = match self.cut {
             None => String::new(),
             Some(Cut { at, crash: Crash::Kill }) => format!(" --cut {at} --kill"),
@@ -71,7 +72,7 @@ impl fmt::Display for CutFailure {
         write!(
             f,
             "workload {seed} on {data}+{parity}, {what}:\n  {}\nreplay: cargo run --release --example \
-             simulate -- --cuts --seed {seed} --shape {data}+{parity}{cut}{variety} --trace",
+             simulate -- --cuts --seed {seed} --shape {data}+{parity} --journal {journal}{cut}{variety} --trace",
             self.message
         )
     }
@@ -124,7 +125,8 @@ impl Sweep {
         let shape = Shape::new(self.shape.0, self.shape.1, CHUNK_BYTES).map_err(|e| e.report())?;
         let volume_bytes = STRIPES * shape.stripe_bytes();
         let steps = steps(&mut random, &shape, volume_bytes, WRITTEN);
-        let mut world = World::with_shape(harness, random, Scenario::Calm, shape, volume_bytes).await?;
+        let mut world =
+            World::with_shape(harness, random, Scenario::Calm, self.journal, shape, volume_bytes).await?;
         world.fill(WRITTEN * shape.stripe_bytes()).await?;
         let before = world.disks.operations();
         if let Some(Cut { at, crash }) = cut {

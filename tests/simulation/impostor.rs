@@ -6,7 +6,7 @@ use super::model::Model;
 use super::rot::Used;
 use super::scenario::Scenario;
 use super::world::{Check, Running, World};
-use palisade::array::MemberState;
+use palisade::array::{Devices, MemberState};
 use palisade::env::Environment;
 use palisade::format::{SUPERBLOCK_BYTES, Superblock};
 use palisade::member::SimDisk;
@@ -169,7 +169,9 @@ impl World {
     /// A member loses its checksums while the machine is down. As soon as the array is clean again it
     /// counts as all others do: so many of those may be lost then.
     async fn mend_a_table(&mut self) -> Check {
-        if !self.evil.is_empty() {
+        // Where every member holds data, reading the volume finds it on each; else only a scrub does.
+        let is_on_all = self.volume_bytes >= self.io.stripe_bytes * self.shape.width() as u64;
+        if !self.evil.is_empty() || !is_on_all {
             return Ok(());
         }
         self.drain().await?;
@@ -283,7 +285,8 @@ impl World {
         for name in self.disks.names().into_iter().take(self.shape.width()) {
             members.push(self.open(&process, &name).await.map_err(|e| e.report())?);
         }
-        self.make(&process, members, Vec::new()).await?;
+        let devices = Devices { members, spares: Vec::new(), journal: Vec::new() };
+        self.make(&process, devices).await?;
         self.assemble().await.map_err(|e| format!("an array of used disks does not start: {}", e.report()))
     }
 }

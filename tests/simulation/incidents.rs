@@ -8,7 +8,7 @@ use palisade::env::{Environment, deadline};
 use palisade::error::Error;
 use palisade::member::sim::{Crash, FaultPlan, Trouble};
 use palisade::stripe::ScrubMode;
-use palisade::units::{MemberId, Slot};
+use palisade::units::{MemberId, Seat};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,9 +115,9 @@ impl World {
     }
 
     async fn admin_fail(&mut self, victim: &MemberReport) -> Check {
-        let Some(slot) = victim.slot else { return Ok(()) };
+        let Some(seat) = victim.seat() else { return Ok(()) };
         let references =
-            [MemberRef::Slot(slot), MemberRef::Id(victim.uuid), MemberRef::Path(victim.path.clone())];
+            [MemberRef::from(seat), MemberRef::Id(victim.uuid), MemberRef::Path(victim.path.clone())];
         let reference = self.random.pick(&references).cloned().unwrap();
         self.note(|| format!("admin fails {reference}"));
         let array = Arc::clone(&self.running().array);
@@ -146,7 +146,11 @@ impl World {
     /// Replaces a member by a new disk.
     pub async fn replace(&mut self, old: &MemberRef) -> Check<MemberId> {
         let Running { process, array } = self.running();
-        let name = self.new_disk();
+        let bears = self.report().members.iter().any(|m| {
+            m.journal.is_some()
+                && (*old == MemberRef::Id(m.uuid) || m.seat().map(MemberRef::from).as_ref() == Some(old))
+        });
+        let name = if bears { self.new_journal_disk() } else { self.new_disk() };
         self.note(|| format!("replace {old} by {name}"));
         let candidate = self.open(&process, &name).await.map_err(|e| e.report())?;
         let old = old.clone();
@@ -168,18 +172,18 @@ impl World {
         match self.random.below(14) {
             10..14 => self.bring_one_back().await?,
             0..5 => {
-                let slots = self.lost_slots();
+                let seats = self.lost_seats();
                 let rebuilding = self.report().tasks.iter().any(|t| !t.slots.is_empty());
-                if let (Some(slot), false) = (self.random.pick(&slots).copied(), rebuilding) {
-                    self.wait_until_noticed(slot).await;
-                    self.try_replace(&MemberRef::Slot(slot)).await?;
+                if let (Some(seat), false) = (self.random.pick(&seats).copied(), rebuilding) {
+                    self.wait_until_noticed(seat).await;
+                    self.try_replace(&MemberRef::from(seat)).await?;
                 }
             }
             5..7 => self.add_spare().await?,
             7 => {
                 let healthy = self.healthy();
-                if let Some(slot) = self.random.pick(&healthy).and_then(|m| m.slot) {
-                    self.try_replace(&MemberRef::Slot(slot)).await?;
+                if let Some(seat) = self.random.pick(&healthy).and_then(MemberReport::seat) {
+                    self.try_replace(&MemberRef::from(seat)).await?;
                 }
             }
             8 => self.remove_something().await?,
@@ -197,9 +201,9 @@ impl World {
         if text.starts_with("replace failed") { Ok(()) } else { Err(text) }
     }
 
-    async fn wait_until_noticed(&mut self, slot: Slot) {
+    async fn wait_until_noticed(&mut self, seat: Seat) {
         for _ in 0..20 {
-            if Self::in_sync(&self.report(), slot).is_none() {
+            if Self::in_sync_as(&self.report(), seat).is_none() {
                 return;
             }
             self.pause(Duration::from_millis(500)).await;
@@ -220,7 +224,7 @@ impl World {
             self.note(|| format!("add refused: {}", e.report()));
             self.disks.detach(&name);
             // A failed member may make the array busy with itself; a healthy array takes spares.
-            if self.lost_slots().is_empty() {
+            if self.lost_seats().is_empty() {
                 return Err(format!("add failed: {}", e.report()));
             }
         }
@@ -302,7 +306,7 @@ impl World {
     /// The process is killed or the power fails, anywhere between two steps of a request.
     async fn crash_and_recover(&mut self) -> Check {
         let degraded_allowed = self.scenario.crashes_degraded();
-        if !(degraded_allowed || self.lost_slots().is_empty()) {
+        if !(degraded_allowed || self.lost_seats().is_empty()) {
             return Ok(());
         }
         let swap = degraded_allowed && self.random.chance(250);
@@ -352,7 +356,12 @@ impl World {
         let mut healthy = self.healthy();
         self.random.shuffle(&mut healthy);
         let parity = self.shape.parity();
-        let count = parity + 1 + self.random.index(self.shape.width() - parity);
+        let mut count = parity + 1 + self.random.index(self.shape.width() - parity);
+        if self.journals > 0 && self.random.chance(500) {
+            // All that bear the journal, and maybe others.
+            healthy.sort_by_key(|m| m.journal.is_none());
+            count = self.journals + self.random.index(2);
+        }
         let writing = self.random.chance(500);
         let at_once = self.scenario == Scenario::BeyondCrash && self.random.chance(500);
         let together = at_once && self.random.chance(500);

@@ -1,10 +1,12 @@
 //! What the disks hold at rest, read by the format's rules and without the engine: every block is
 //! what its checksum table says, and parity matches data.
 
+use super::rot::superblock_of;
 use super::world::{Check, World};
 use palisade::codec::Codec;
 use palisade::format::{
-    Areas, PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, Sector, Superblock, decode_page,
+    Areas, CHECKPOINT_BYTES, CHECKPOINT_PAGES, Checkpoint, JournalState, PAGE_BYTES, PAGE_ENTRIES, PageKind,
+    Role, SECTOR_ENTRIES, Sector, Superblock, decode_page,
 };
 use palisade::integrity::{UNKNOWN, ZERO, sum};
 use palisade::member::SimDisk;
@@ -60,6 +62,28 @@ impl Media {
 }
 
 impl World {
+    /// Every disk that bears the journal knows the same place to begin at: the end, at rest.
+    pub fn verify_journals(&self, disks: &[SimDisk]) -> Check {
+        if disks.len() != self.journals {
+            return Err(format!("{} of {} disks bear the journal", disks.len(), self.journals));
+        }
+        let mut tails = Vec::new();
+        for disk in disks {
+            let superblock = superblock_of(disk).map_err(|e| e.report())?;
+            let role = superblock.membership.entry(superblock.member).map(|e| e.role);
+            let (Some(Role::Journal(_, JournalState::InSync)), Some(own)) = (role, superblock.journal) else {
+                return Err(format!("a disk that bears the journal says that it is {role:?}"));
+            };
+            let page = |index: u64| disk.peek(own.offset + index * CHECKPOINT_BYTES as u64, CHECKPOINT_BYTES);
+            let pages = (0..CHECKPOINT_PAGES).filter_map(|i| Checkpoint::decode(&page(i), self.id).ok());
+            tails.push(pages.max_by_key(|c| c.generation).map(|c| (c.generation, c.tail)));
+        }
+        match tails.iter().all(|tail| tail.is_some() && *tail == tails[0]) {
+            true => Ok(()),
+            false => Err(format!("members disagree on where the journal begins: {tails:?}")),
+        }
+    }
+
     /// Looks at everything that is allocated on the disks (by slot) of an array at rest.
     pub fn verify_media(&self, disks: &[Media]) -> Check {
         let shape = self.shape;

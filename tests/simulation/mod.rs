@@ -36,4 +36,4 @@ pub use mutations::{BUDGET, Found, OPEN, SOON, TRIALS, Trial};
 pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use run::{Failure, RunOptions, Stats, run_seed};
-pub use scenario::Scenario;
+pub use scenario::{JournalOn, Scenario};

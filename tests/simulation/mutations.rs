@@ -6,7 +6,7 @@
 use super::every_cut::{SHAPES, Sweep};
 use super::recovery::Variety;
 use super::run::{RunOptions, run_seed};
-use super::scenario::Scenario;
+use super::scenario::{JournalOn, Scenario};
 use palisade::mutation::{Protection, Removed};
 
 /// Runs after which nobody missed a protection.
@@ -57,7 +57,12 @@ impl Trial {
     pub fn run(&self, budget: u64) -> Option<Found> {
         match self.how {
             How::Seeds(scenario) => (0..budget).find_map(|seed| {
-                let options = RunOptions { seed, scenario: Some(scenario), ..RunOptions::default() };
+                let options = RunOptions {
+                    seed,
+                    scenario: Some(scenario),
+                    journal: Some(JournalOn::Slots),
+                    ..RunOptions::default()
+                };
                 let failure = self.without(|| run_seed(&options)).err()?;
                 run_seed(&options).is_ok().then_some(Found { runs: seed + 1, said: failure.message })
             }),
@@ -69,7 +74,7 @@ impl Trial {
         let (mut runs, mut found) = (0, None);
         let sweeps = (0..).flat_map(|seed| SHAPES.map(|shape| (seed, shape)));
         for (seed, shape) in sweeps {
-            let sweep = Sweep { seed, shape, variety: Variety::Few, trace: false };
+            let sweep = Sweep { seed, shape, journal: JournalOn::Slots, variety: Variety::Few, trace: false };
             self.without(|| {
                 sweep.run(|tried| {
                     runs += 1;

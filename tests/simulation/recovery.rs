@@ -135,9 +135,10 @@ impl World {
         self.drain().await?;
         self.verify_volume("after more requests").await?;
         if whole {
-            let disks = self.slot_disks()?;
+            let (disks, bear) = (self.slot_disks()?, self.journal_disks());
             self.stop().await?;
-            return self.verify_media(&disks);
+            self.verify_media(&disks)?;
+            return self.verify_journals(&bear);
         }
         self.stop().await?;
         self.assemble().await.map_err(|e| format!("does not start again: {}", e.report()))?;

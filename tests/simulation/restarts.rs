@@ -1,5 +1,6 @@
 //! Stops and starts: under other names, with members missing, stale, too few, or run apart.
 
+use super::rot::bears_journal;
 use super::world::{Check, World};
 use palisade::array::{ArrayState, MemberState};
 use palisade::env::Environment;
@@ -91,10 +92,12 @@ impl World {
     async fn run_apart(&mut self, in_sync: &[String]) -> Check {
         self.note(|| "run apart".into());
         let mut slots: Vec<(String, SimDisk)> = Vec::new();
+        let mut bear: Vec<(String, SimDisk)> = Vec::new();
         for name in self.disks.names() {
             let Some(disk) = self.disks.detach(&name) else { continue };
             // One that fell behind cannot know it when it is alone: only those that count.
             match in_sync.contains(&name) {
+                true if bears_journal(&disk) => bear.push((name, disk)),
                 true => slots.push((name, disk)),
                 false => drop(self.shelf.insert(name, disk)),
             }
@@ -102,7 +105,13 @@ impl World {
         self.random.shuffle(&mut slots);
         let least = self.shape.data();
         let cut = least + self.random.index(slots.len() - 2 * least + 1);
-        let other = slots.split_off(cut);
+        let mut other = slots.split_off(cut);
+        if !bear.is_empty() {
+            // Each half has the journal.
+            let cut = 1 + self.random.index(bear.len() - 1);
+            other.extend(bear.split_off(cut));
+            slots.append(&mut bear);
+        }
         let attach = |world: &Self, half: &[(String, SimDisk)]| {
             half.iter().for_each(|(name, disk)| world.disks.attach(name, disk));
         };

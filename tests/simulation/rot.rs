@@ -17,7 +17,7 @@ use super::io::Request;
 use super::world::{Check, Running, World};
 use palisade::array::{MemberRef, MemberReport, MemberState};
 use palisade::env::Environment;
-use palisade::format::{Areas, PAGE_ENTRIES, SUPERBLOCK_BYTES, Superblock, pick_newest};
+use palisade::format::{Areas, PAGE_ENTRIES, Role, SUPERBLOCK_BYTES, Superblock, pick_newest};
 use palisade::member::SimDisk;
 use palisade::member::sim::FaultPlan;
 use palisade::units::{BLOCK_BYTES, StripeIndex};
@@ -34,6 +34,19 @@ pub struct Used {
     pub checksums: Range<u64>,
     pub epochs: Range<u64>,
     pub journal: Range<u64>,
+}
+
+/// Where things lie on the disks.
+struct Places {
+    areas: Areas,
+    /// The journal, on disks that bear nothing else.
+    own: Option<Range<u64>>,
+}
+
+/// Whether a disk bears the journal and nothing else, as far as it can tell.
+pub fn bears_journal(disk: &SimDisk) -> bool {
+    let own_role = |s: Superblock| s.membership.entry(s.member).map(|e| e.role);
+    superblock_of(disk).ok().and_then(own_role).is_some_and(|role| matches!(role, Role::Journal(..)))
 }
 
 /// The newest superblock on a disk.
@@ -74,18 +87,21 @@ impl World {
 
     /// Lets the evil members lie; any other fault they had ends.
     pub fn arm(&mut self) {
-        let Ok(areas) = self.areas() else { return };
+        let Ok(Places { areas, own }) = self.places() else { return };
         let journal = areas.journal_offset..areas.journal_offset + areas.journal_len;
         // Not about writes to the tables: a page that was never updated is whole, in its place and old,
         // and nothing but the other members could tell (docs/format.md says so). Tables do rot.
-        let lies_in = vec![areas.data_offset..areas.tail_offset, journal];
         for disk in self.evil.iter().filter_map(|path| self.disks.get(path)) {
+            let lies_in = match &own {
+                Some(own) if bears_journal(&disk) => vec![own.clone()],
+                _ => vec![areas.data_offset..areas.tail_offset, journal.clone()],
+            };
             disk.set_plan(FaultPlan {
                 torn_write: 15_000,
                 dropped_write: 15_000,
                 misdirected_write: 15_000,
                 bit_rot: 5_000,
-                lies_in: lies_in.clone(),
+                lies_in,
                 ..FaultPlan::default()
             });
         }
@@ -98,13 +114,15 @@ impl World {
         }
     }
 
-    fn areas(&self) -> Check<Areas> {
+    fn places(&self) -> Check<Places> {
         let readable = self.disks.disks().iter().find_map(|disk| superblock_of(disk).ok());
-        readable.map(|s| s.areas).ok_or_else(|| "no disk has a superblock".to_owned())
+        let found = readable.ok_or_else(|| "no disk has a superblock".to_owned())?;
+        let own = found.journal.map(|j| j.offset..j.offset + j.len);
+        Ok(Places { areas: found.areas, own })
     }
 
     pub fn used(&self) -> Check<Used> {
-        let areas = self.areas()?;
+        let areas = self.places()?.areas;
         let stripes = self.shape.stripes_for(self.volume_bytes);
         let data_len = stripes * self.shape.chunk_bytes();
         let table = |start: u64, entries: u64| start..start + entries.div_ceil(PAGE_ENTRIES as u64) * PAGE;
@@ -137,11 +155,14 @@ impl World {
     /// Bytes change anywhere on a disk.
     fn rot_somewhere(&mut self, disk: &SimDisk) -> Check {
         let used = self.used()?;
+        let own = self.places()?.own;
         let area = match self.random.below(100) {
+            0..98 if own.is_some() && bears_journal(disk) => own.unwrap_or(used.journal),
             0..50 => used.data,
             50..68 => used.checksums,
             68..80 => used.epochs,
-            80..98 => used.journal,
+            80..98 if own.is_none() => used.journal,
+            80..98 => used.data,
             _ => {
                 let copies = Superblock::slot_offsets(disk.size_bytes());
                 let at = copies[self.random.index(copies.len())];
@@ -216,7 +237,7 @@ impl World {
         }
         let before = self.in_sync_on(&member);
         let (true, Some(before)) = (self.report().clean, before) else { return Ok(()) };
-        let at = self.areas()?.data_offset + self.shape.chunk_offset(stripe) + row;
+        let at = self.places()?.areas.data_offset + self.shape.chunk_offset(stripe) + row;
         let good = disk.peek(at, 4096);
         self.scramble(&disk, at..at + BLOCK_BYTES);
         let rotten = disk.peek(at, 4096);

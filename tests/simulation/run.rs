@@ -1,6 +1,6 @@
 //! One run of one seed.
 
-use super::scenario::Scenario;
+use super::scenario::{JournalOn, Scenario};
 use super::world::{Check, World};
 use palisade::env::sim::{Prng, Simulation};
 use std::any::Any;
@@ -18,6 +18,8 @@ pub struct RunOptions {
     pub seed: u64,
     /// Drawn from the seed if none.
     pub scenario: Option<Scenario>,
+    /// Drawn from the seed if none.
+    pub journal: Option<JournalOn>,
     /// Ends the run early, to shrink a failure.
     pub steps: Option<u64>,
     /// Prints everything that happens.
@@ -36,6 +38,8 @@ pub struct Stats {
     pub returned: u64,
     pub beyond: u64,
     pub rotten: u64,
+    /// Runs in which the journal had members of its own.
+    pub own_journals: u64,
     pub polls: u64,
 }
 
@@ -50,6 +54,7 @@ impl Stats {
         self.returned += other.returned;
         self.beyond += other.beyond;
         self.rotten += other.rotten;
+        self.own_journals += other.own_journals;
         self.polls += other.polls;
     }
 }
@@ -59,7 +64,7 @@ impl fmt::Display for Stats {
         write!(
             f,
             "{} requests ({} refused), {} faults, {} crashes, {} restarts, \
-             {} replacements, {} members taken back, {} times beyond parity, {} rotten places",
+             {} replacements, {} members taken back, {} times beyond parity, {} rotten places, {} runs with journal members",
             self.requests,
             self.refused,
             self.faults,
@@ -68,7 +73,8 @@ impl fmt::Display for Stats {
             self.replacements,
             self.returned,
             self.beyond,
-            self.rotten
+            self.rotten,
+            self.own_journals
         )
     }
 }
@@ -93,7 +99,11 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scenario = self.options.scenario.map_or(String::new(), |s| format!(" --scenario {}", s.name()));
+        let mut scenario =
+            self.options.scenario.map_or(String::new(), |s| format!(" --scenario {}", s.name()));
+        if let Some(journal) = self.options.journal {
+            scenario.push_str(&format!(" --journal {journal}"));
+        }
         write!(
             f,
             "seed {} ({}) failed in step {}:\n  {}\nreplay: cargo run --release --example simulate -- \
@@ -120,6 +130,12 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
     let mut random = Prng::new(options.seed ^ 0x7061_6c69_7361_6465);
     let drawn = Scenario::of_seed(&mut random);
     let scenario = options.scenario.unwrap_or(drawn);
+    let drawn = match scenario {
+        // They know where on the members of the slots everything lies.
+        Scenario::Storm | Scenario::Impostor => JournalOn::Slots,
+        _ => JournalOn::of_seed(options.seed),
+    };
+    let journal = options.journal.unwrap_or(drawn);
     let about = RefCell::new(scenario.name().to_owned());
     let step = std::cell::Cell::new(0);
     let mut sim = Simulation::new(options.seed).step_limit(STEP_LIMIT).print_trace(options.trace);
@@ -128,10 +144,10 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
     let steps = options.steps.unwrap_or(drawn);
     let finished = catch_unwind(AssertUnwindSafe(|| {
         let result: Result<Check<Stats>, _> = sim.run(async {
-            let mut world = World::create(&harness, random, scenario).await?;
+            let mut world = World::create(&harness, random, scenario, journal).await?;
             let shape = world.shape;
             *about.borrow_mut() = format!(
-                "{}, {}+{}, chunk {}, volume {} bytes",
+                "{}, {}+{}, journal on {journal}, chunk {}, volume {} bytes",
                 scenario.name(),
                 shape.data(),
                 shape.parity(),
@@ -149,6 +165,7 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
             stats.requests = world.io.requests.get();
             stats.refused = world.io.refused.get();
             stats.returned = world.returned.load(Ordering::Relaxed);
+            stats.own_journals = u64::from(world.journals > 0);
             Ok(stats)
         });
         match result {

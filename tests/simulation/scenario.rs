@@ -1,6 +1,7 @@
 //! What a seed is about.
 
 use palisade::env::sim::Prng;
+use std::fmt;
 use std::str::FromStr;
 
 /// Which kinds of trouble a run makes.
@@ -29,6 +30,50 @@ pub enum Scenario {
     Impostor,
     /// Everything but the last five.
     Mixed,
+}
+
+/// Where the journal lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalOn {
+    /// On the members of the slots.
+    Slots,
+    /// On members of its own: so many more than m.
+    Own(u8),
+}
+
+impl JournalOn {
+    /// Drawn from the seed's number and from nothing else, so that a run draws what it always drew.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut random = Prng::new(seed ^ 0x6a6f_7572_6e61_6c73);
+        match random.below(4) {
+            0 => Self::Own(if random.chance(700) { 1 } else { 2 }),
+            _ => Self::Slots,
+        }
+    }
+}
+
+impl FromStr for JournalOn {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "slots" => Ok(Self::Slots),
+            "own" => Ok(Self::Own(1)),
+            "own+" => Ok(Self::Own(2)),
+            other => {
+                Err(format!("'{other}': the journal is on slots, own (m + 1 members) or own+ (one more)"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for JournalOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slots => "slots",
+            Self::Own(1) => "own",
+            Self::Own(_) => "own+",
+        })
+    }
 }
 
 impl Scenario {

@@ -3,9 +3,9 @@
 use super::io::Io;
 use super::model::Model;
 use super::run::Stats;
-use super::scenario::Scenario;
+use super::scenario::{JournalOn, Scenario};
 use super::world::{Check, Running, World};
-use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec};
+use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec, Devices};
 use palisade::env::sim::{Prng, SimEnv};
 use palisade::error::{Error, ErrorKind};
 use palisade::format::Areas;
@@ -39,7 +39,12 @@ impl Observer for Tracer {
 
 impl World {
     /// Draws shape and sizes, formats the members and starts the array.
-    pub async fn create(harness: &SimEnv, mut random: Prng, scenario: Scenario) -> Check<Self> {
+    pub async fn create(
+        harness: &SimEnv,
+        mut random: Prng,
+        scenario: Scenario,
+        journal: JournalOn,
+    ) -> Check<Self> {
         let data = u8::try_from(random.between(1, 6)).unwrap();
         let parity = u8::try_from(random.between(1, 3)).unwrap();
         let shape = Shape::new(data, parity, 4096 << random.below(5)).unwrap();
@@ -49,7 +54,7 @@ impl World {
             _ => random.between(300, 900),
         };
         let volume_bytes = blocks * BLOCK_BYTES;
-        Self::with_shape(harness, random, scenario, shape, volume_bytes).await
+        Self::with_shape(harness, random, scenario, journal, shape, volume_bytes).await
     }
 
     /// Formats the members of an array of that shape and starts it.
@@ -57,10 +62,15 @@ impl World {
         harness: &SimEnv,
         random: Prng,
         scenario: Scenario,
+        journal: JournalOn,
         shape: Shape,
         volume_bytes: u64,
     ) -> Check<Self> {
         let mut disk_bytes = 20 << 20;
+        let journals = match journal {
+            JournalOn::Slots => 0,
+            JournalOn::Own(more) => shape.parity() + usize::from(more),
+        };
         while Areas::plan(disk_bytes, &shape).map_or(0, |a| a.capacity_bytes(&shape)) < volume_bytes {
             disk_bytes += 1 << 20;
         }
@@ -75,6 +85,7 @@ impl World {
             shape,
             volume_bytes,
             disk_bytes,
+            journals,
             id: ArrayId::NIL,
             running: None,
             io: Io::new(Model::new(volume_bytes), shape.stripe_bytes()),
@@ -106,15 +117,21 @@ impl World {
             let name = self.new_disk();
             spares.push(self.open(&process, &name).await.map_err(|e| e.report())?);
         }
-        self.make(&process, members, spares).await
+        let mut journal = Vec::new();
+        for _ in 0..self.journals {
+            let name = self.new_journal_disk();
+            journal.push(self.open(&process, &name).await.map_err(|e| e.report())?);
+        }
+        let devices = Devices { members, spares, journal };
+        self.make(&process, devices).await
     }
 
-    /// Creates the array of these members.
-    pub async fn make(&mut self, process: &SimEnv, members: Vec<Candidate>, spares: Vec<Candidate>) -> Check {
+    /// Creates the array of these devices.
+    pub async fn make(&mut self, process: &SimEnv, devices: Devices) -> Check {
         let size_bytes = Some(self.volume_bytes);
         let spec = CreateSpec { name: "sim".into(), shape: self.shape, size_bytes };
         let env = process.env();
-        let created = process.call(async move { Array::create(&env, &spec, &members, &spares).await });
+        let created = process.call(async move { Array::create(&env, &spec, &devices).await });
         self.id = created.await.unwrap().map_err(|e| format!("create failed: {}", e.report()))?;
         // What was created must survive a power cut at once.
         self.disks.power_cut(process);

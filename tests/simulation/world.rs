@@ -6,9 +6,10 @@ use super::scenario::Scenario;
 use palisade::array::{Array, ArrayState, Candidate, MemberReport, MemberState, Report};
 use palisade::env::Environment;
 use palisade::env::sim::{Prng, SimEnv};
+use palisade::format::JournalMembers;
 use palisade::geometry::Shape;
 use palisade::member::{Opener, SimDisk, SimDisks};
-use palisade::units::{ArrayId, Slot};
+use palisade::units::{ArrayId, JournalIndex, Seat, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
@@ -42,6 +43,8 @@ pub struct World {
     pub shape: Shape,
     pub volume_bytes: u64,
     pub disk_bytes: u64,
+    /// Members that bear the journal and nothing else; 0 if those of the slots do.
+    pub journals: usize,
     pub id: ArrayId,
     pub running: Option<Running>,
     pub io: Rc<Io>,
@@ -91,6 +94,15 @@ impl World {
         name
     }
 
+    /// Adds an empty disk to bear the journal, now and then larger than need be.
+    pub fn new_journal_disk(&mut self) -> String {
+        let name = format!("/dev/j{}", self.next_disk);
+        self.next_disk += 1;
+        let extra = if self.random.chance(300) { self.random.below(64) * 4096 } else { 0 };
+        self.disks.create(&name, JournalMembers::MINIMUM_BYTES + extra);
+        name
+    }
+
     /// Opens a disk for a process.
     pub async fn open(&self, process: &SimEnv, path: &str) -> palisade::error::Result<Candidate> {
         let opener = self.disks.opener(process);
@@ -103,11 +115,23 @@ impl World {
         report.members.iter().find(|m| m.slot == Some(slot) && m.state == MemberState::InSync)
     }
 
-    /// Slots whose data the array, or the harness, holds for lost.
-    pub fn lost_slots(&self) -> Vec<Slot> {
+    /// Every seat of the array.
+    fn seats(&self) -> impl Iterator<Item = Seat> + use<> {
+        let bear = (0..u8::try_from(self.journals).unwrap()).map(|i| Seat::Journal(JournalIndex(i)));
+        self.shape.slots().map(Seat::Slot).chain(bear)
+    }
+
+    /// The member that serves a seat, in sync.
+    pub fn in_sync_as(report: &Report, seat: Seat) -> Option<&MemberReport> {
+        report.members.iter().find(|m| m.seat() == Some(seat) && m.state == MemberState::InSync)
+    }
+
+    /// Seats whose data, or journal, the array, or the harness, holds for lost.
+    pub fn lost_seats(&self) -> Vec<Seat> {
         let report = self.report();
-        let lost = |slot: &Slot| Self::in_sync(&report, *slot).is_none_or(|m| self.faulted.contains(&m.path));
-        self.shape.slots().filter(lost).collect()
+        let lost =
+            |seat: &Seat| Self::in_sync_as(&report, *seat).is_none_or(|m| self.faulted.contains(&m.path));
+        self.seats().filter(lost).collect()
     }
 
     /// Members in sync that have no fault.
@@ -126,9 +150,10 @@ impl World {
     /// How many more members may be lost now.
     pub fn budget(&self) -> usize {
         let report = self.report();
-        let evil = |slot: &Slot| Self::in_sync(&report, *slot).is_some_and(|m| self.evil.contains(&m.path));
-        let lost = self.lost_slots();
-        let bad = self.shape.slots().filter(|slot| lost.contains(slot) || evil(slot)).count();
+        let evil =
+            |seat: &Seat| Self::in_sync_as(&report, *seat).is_some_and(|m| self.evil.contains(&m.path));
+        let lost = self.lost_seats();
+        let bad = self.seats().filter(|seat| lost.contains(seat) || evil(seat)).count();
         self.shape.parity().saturating_sub(bad)
     }
 
@@ -210,7 +235,7 @@ impl World {
             .members
             .iter()
             .map(|m| {
-                let slot = m.slot.map_or("-".to_owned(), |s| s.to_string());
+                let slot = m.seat().map_or("-".to_owned(), |s| s.to_string());
                 let reason = m.reason.as_deref().unwrap_or("");
                 format!("{slot}:{} {:?} {reason}", m.path, m.state)
             })

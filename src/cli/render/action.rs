@@ -17,8 +17,13 @@ pub fn created(args: &CreateArgs, created: &Created, paint: Paint) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(text, "  {label:<9}{value}");
     };
-    if let (false, Some(size)) = (created.made.is_empty(), args.member_size_bytes) {
-        note("made", &format!("{} image files of {}", created.made.len(), format_size(size)));
+    let (bear, hold): (Vec<_>, Vec<_>) = created.made.iter().partition(|path| args.journal.contains(path));
+    for (made, size, what) in
+        [(hold, args.member_size_bytes, ""), (bear, args.journal_size_bytes, " for the journal")]
+    {
+        if let (false, Some(size)) = (made.is_empty(), size) {
+            note("made", &format!("{} image files of {}{what}", made.len(), format_size(size)));
+        }
     }
     if created.capacity_bytes > created.size_bytes {
         note("possible", &format!("{} on these members", format_size(created.capacity_bytes)));
@@ -70,10 +75,12 @@ mod tests {
             name: "tank".to_owned(),
             members: Vec::new(),
             spares: Vec::new(),
+            journal: vec!["/j".to_owned()],
             data: 4,
             parity: 2,
             chunk_bytes: 64 << 10,
             member_size_bytes: Some(1 << 30),
+            journal_size_bytes: Some(64 << 20),
             size_bytes: Some(3 << 30),
             force: false,
         };
@@ -83,13 +90,14 @@ mod tests {
             capacity_bytes: 4 << 30,
             wasted_bytes: 1 << 20,
             uri: "nbd+unix:///tank?socket=/r".to_owned(),
-            made: vec!["/a".to_owned(), "/b".to_owned()],
+            made: vec!["/a".to_owned(), "/b".to_owned(), "/j".to_owned()],
         };
         assert_eq!(
             created(&args, &made, Paint::PLAIN),
             "\
 created tank: 3G as 4 data + 2 parity, chunk 64K
   made     2 image files of 1G
+  made     1 image files of 64M for the journal
   possible 4G on these members
   unused   1M of the larger members: the smallest one decides
   start it palisade start tank

@@ -1,6 +1,7 @@
 //! `palisade examine`: what the superblock of a member says.
 
 use super::table::{Align, Cell, table};
+use crate::array::MemberRef;
 use crate::cli::out::{Paint, Tone};
 use crate::daemon::ExamineReport;
 use crate::units::{format_duration, format_size};
@@ -24,6 +25,9 @@ pub fn examined(report: &ExamineReport, paint: Paint) -> String {
     line("state", &format!("event count {}, {stopped}", report.event_count));
     let (data, parity, chunk) = (report.data, report.parity, format_size(report.chunk_bytes));
     line("shape", &format!("{data} data + {parity} parity, chunk {chunk}"));
+    if report.journal_members > 0 {
+        line("journal", &format!("on {} members of its own", report.journal_members));
+    }
     let (volume, size) = (format_size(report.volume_bytes), format_size(report.size_bytes));
     line("size", &format!("volume {volume}, this member {size}"));
     line("created", &created(report.created_unix_s));
@@ -86,10 +90,11 @@ fn members(report: &ExamineReport, paint: Paint) -> String {
         .members
         .iter()
         .map(|m| {
-            let slot = m.slot.map_or_else(|| "spare".to_owned(), |s| s.to_string());
+            let seat = m.slot.map(MemberRef::Slot).or(m.journal.map(MemberRef::Journal));
+            let seat = seat.map_or_else(|| "spare".to_owned(), |s| s.to_string());
             let mark = if m.uuid == report.member_uuid { "  <- this one" } else { "" };
             vec![
-                Cell::plain(slot),
+                Cell::plain(seat),
                 Cell::plain(m.uuid.to_string()),
                 Cell::plain(format!("{}{mark}", m.state)),
             ]

@@ -83,6 +83,7 @@ pub fn degraded() -> Report {
 fn member(number: u8, slot: Option<u8>, state: MemberState) -> MemberReport {
     MemberReport {
         slot: slot.map(Slot),
+        journal: None,
         path: format!("/srv/d{number}.img"),
         uuid: MemberId::from_bytes([number + 1; 16]),
         state,

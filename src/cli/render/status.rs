@@ -4,12 +4,13 @@
 use super::scrub::scrub_line;
 use super::table::{Align, Cell, table};
 use super::task::task_line;
-use crate::array::{ArrayState, MemberReport, MemberState, Report};
+use crate::array::{ArrayState, MemberRef, MemberReport, MemberState, Report};
 use crate::cli::find::Found;
 use crate::cli::out::{Paint, Tone};
 use crate::daemon::Config;
 use crate::error::Error;
 use crate::units::{MemberId, format_size};
+use std::collections::BTreeSet;
 
 /// Width of a line of prose, labels included.
 const PROSE_CELLS: usize = 96;
@@ -82,16 +83,12 @@ fn problems(report: &Report) -> Vec<(String, Option<String>)> {
         .members
         .iter()
         .filter(|m| matches!(m.state, MemberState::Faulty | MemberState::Missing | MemberState::Stale))
-        .filter_map(|m| m.slot)
+        .filter_map(|m| m.seat().map(MemberRef::from))
         .collect();
-    let action = lost.first().map(|slot| format!("palisade replace {} {slot} NEW", report.name));
-    let what =
-        format!("{} of {} slots are not in sync; {} may be lost", lost.len(), slots(report), report.parity);
+    let action = lost.first().map(|seat| format!("palisade replace {} {seat} NEW", report.name));
+    let all = report.members.iter().filter_map(MemberReport::seat).collect::<BTreeSet<_>>().len();
+    let what = format!("{} of {all} members are not in sync; {} may be lost", lost.len(), report.parity);
     vec![(what, action)]
-}
-
-fn slots(report: &Report) -> u16 {
-    u16::from(report.data) + u16::from(report.parity)
 }
 
 fn size(report: &Report) -> String {
@@ -135,7 +132,9 @@ fn member(member: &MemberReport) -> Vec<Cell> {
         path => path.to_owned(),
     };
     vec![
-        Cell::plain(member.slot.map_or_else(|| "spare".to_owned(), |slot| slot.to_string())),
+        Cell::plain(
+            member.seat().map_or_else(|| "spare".to_owned(), |seat| MemberRef::from(seat).to_string()),
+        ),
         Cell::plain(path),
         Cell::toned(tone, state),
         count(member.errors.read),
@@ -257,6 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn members_that_bear_the_journal_are_named_by_their_number() {
+        let mut report = sample::optimal();
+        let spare = report.members.iter().position(|m| m.slot.is_none()).unwrap_or(report.members.len());
+        let mut bears = report.members[0].clone();
+        (bears.slot, bears.journal) = (None, Some(crate::units::JournalIndex(1)));
+        report.members.insert(spare, bears);
+        assert!(plain(report).contains("    journal-1  /srv/d0.img  in-sync"));
+    }
+
+    #[test]
     fn a_healthy_array_has_nothing_to_do() {
         let text = plain(sample::optimal());
         assert!(text.starts_with("   array: tank\n   state: optimal\n    size: "), "{text}");
@@ -269,7 +278,7 @@ mod tests {
         report.problems.clear();
         let text = plain(report);
         assert!(text.contains("degraded\n"), "{text}");
-        assert!(text.contains("1 of 6 slots are not in sync; 2 may be lost\n"), "{text}");
+        assert!(text.contains("1 of 6 members are not in sync; 2 may be lost\n"), "{text}");
         assert!(text.contains("action: palisade replace tank 3 NEW\n"), "{text}");
     }
 

@@ -8,14 +8,17 @@
 use libfuzzer_sys::fuzz_target;
 use palisade::format::{MAGIC, SUPERBLOCK_BYTES, Superblock, crc32c, pick_newest};
 
-/// A committed superblock, so that edits begin from something that parses.
-const VALID: &[u8] = include_bytes!("../../../tests/golden/rebuilding.bin");
+/// Committed superblocks, so that edits begin from something that parses.
+const VALID: [&[u8]; 2] = [
+    include_bytes!("../../../tests/golden/rebuilding.bin"),
+    include_bytes!("../../../tests/golden/journal_member.bin"),
+];
 
 fuzz_target!(|data: &[u8]| {
     let plain = Superblock::parse(data).ok();
     let whole = check(&sealed(data.to_vec()));
-    let edited = check(&sealed(edit(data)));
-    let _ = pick_newest([plain, whole, edited].into_iter().flatten().map(Ok));
+    let edited = VALID.map(|valid| check(&sealed(edit(valid, data))));
+    let _ = pick_newest([plain, whole].into_iter().chain(edited).flatten().map(Ok));
 });
 
 fn check(bytes: &[u8]) -> Option<Superblock> {
@@ -27,8 +30,8 @@ fn check(bytes: &[u8]) -> Option<Superblock> {
 }
 
 /// Each 4 bytes of input are an edit: offset (2), value, and how it is applied.
-fn edit(data: &[u8]) -> Vec<u8> {
-    let mut bytes = VALID.to_vec();
+fn edit(valid: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut bytes = valid.to_vec();
     for edit in data.chunks_exact(4) {
         let offset = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % bytes.len();
         match edit[3] % 3 {
