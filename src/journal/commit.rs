@@ -263,6 +263,18 @@ impl Journal {
             // Tried again under the same number: nobody who counts may fall behind by failures.
             (state.ring.tail(), state.generation + 1)
         };
+        self.write_page(tail, generation).await?;
+        let mut state = self.state();
+        state.generation = generation;
+        state.checkpoint = Some(tail);
+        if without(Protection::CheckpointDurable) {
+            state.ring.free_before(tail);
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint page to everyone.
+    pub(super) async fn write_page(&self, tail: Tail, generation: u64) -> Result<()> {
         let page = Bytes::from(Checkpoint { array: self.array, generation, tail }.encode().to_vec());
         let bearers = self.bearers.bearers()?;
         let everyone = self.bearers.everyone()?;
@@ -284,13 +296,6 @@ impl Journal {
                 outcome = self.bearers.failed(&member, error).await.and(outcome);
             }
         }
-        outcome?;
-        let mut state = self.state();
-        state.generation = generation;
-        state.checkpoint = Some(tail);
-        if without(Protection::CheckpointDurable) {
-            state.ring.free_before(tail);
-        }
-        Ok(())
+        outcome
     }
 }

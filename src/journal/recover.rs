@@ -6,9 +6,10 @@
 //! was decided to have happened, so it must be found again after the next crash too, whoever is
 //! lost then: shards that are missing on a member are written anew before anything else is.
 //!
-//! A checkpoint is acted upon only once every member that counts has it. So one that is two behind is not
-//! what it was: an older image of it was put back. One that is one behind may be, too, unless the log can
-//! still be read from there on: then all it may lack is done again.
+//! A checkpoint is acted upon only once every member that counts has it, durably. So one that is two behind
+//! is not what it was: an older image of it was put back. One that is one behind may be, too, unless the log
+//! can still be read from there on: then all it may lack is done again. Everybody gets the same checkpoint
+//! before anything else is done, with the place where this replay begins.
 
 use super::commit::RING_START;
 use super::log::{Bearers, Journal, Place};
@@ -89,7 +90,7 @@ pub async fn recover(
     members: &[(usize, Arc<Member>)],
     others: &[Arc<Member>],
 ) -> Result<Outcome> {
-    let Checkpoints { newest, one_behind, behind } = checkpoints(&spec, members, others).await?;
+    let Checkpoints { newest, from, older, alike, behind } = checkpoints(&spec, members, others).await?;
     if !behind.is_empty() {
         return Ok(Outcome::Behind(behind));
     }
@@ -97,16 +98,9 @@ pub async fn recover(
     if newest.tail.offset > ring_len {
         return Err(corrupt("the journal's checkpoint points beyond the journal"));
     }
-    let mut from = newest.tail;
-    let mut found = Vec::new();
-    if let Some((older, _)) = &one_behind {
-        from = older.tail;
-        found = walk(&spec, members, from, ring_len).await?;
-        if !passes(from, &found, newest.tail) {
-            return Ok(Outcome::Behind(one_behind.map(|(_, who)| who).unwrap_or_default()));
-        }
-    } else {
-        found.extend(walk(&spec, members, from, ring_len).await?);
+    let found = walk(&spec, members, from, ring_len).await?;
+    if !passes(from, &found, newest.tail) {
+        return Ok(Outcome::Behind(older));
     }
     let blocks = (spec.shape.stripe_bytes() / BLOCK_BYTES, spec.shape.chunk_bytes() / BLOCK_BYTES);
     let mut replay = Replay::new(blocks.0, blocks.1);
@@ -126,8 +120,11 @@ pub async fn recover(
     for frame in &found {
         journal.mend(frame).await?;
     }
-    if !found.is_empty() && !without(Protection::FramesFlushed) {
-        // Even a frame that all members hold may be in their caches only.
+    if !alike {
+        journal.write_page(from, newest.generation).await?;
+    }
+    if !without(Protection::FramesFlushed) {
+        // Even what all members hold may be in their caches only.
         journal.flush_everyone().await?;
     }
     let hold = journal.hold_all(found.iter().map(|f| f.place.seq).collect());
@@ -200,9 +197,13 @@ fn corrupt(what: &str) -> Error {
 struct Checkpoints {
     /// The one of the highest generation that any member in sync holds.
     newest: Checkpoint,
-    /// The one before it, and the members that have no newer one.
-    one_behind: Option<(Checkpoint, Vec<MemberId>)>,
-    /// Members that have neither.
+    /// The oldest place from which a member that counts may lack what a replay brings.
+    from: Tail,
+    /// Those that say so, if it is not the newest's.
+    older: Vec<MemberId>,
+    /// Every member has the newest, as it is.
+    alike: bool,
+    /// Members that have neither the newest nor the one before it.
     behind: Vec<MemberId>,
 }
 
@@ -218,6 +219,7 @@ async fn checkpoints(
     members: &[(usize, Arc<Member>)],
     others: &[Arc<Member>],
 ) -> Result<Checkpoints> {
+    let all = members.len() + others.len();
     let bear = members.iter().map(|(_, m)| own_checkpoint(spec, m, spec.place.offset));
     let others = others.iter().map(|m| own_checkpoint(spec, m, spec.checkpoints_offset));
     let own = join_all(bear.chain(others)).await;
@@ -229,13 +231,13 @@ async fn checkpoints(
     let lag = |o: &Own| newest.generation - o.newest.generation;
     // Of a member whose pages are damaged it cannot be said that it is behind.
     let known = || own.iter().filter(|o| o.is_newest);
-    let who = |wanted: &dyn Fn(u64) -> bool| {
-        known().filter(|o| wanted(lag(o))).map(|o| o.member).collect::<Vec<_>>()
-    };
-    let oldest = known().filter(|o| lag(o) == 1).map(|o| o.newest).min_by_key(age);
-    let one_behind = oldest.map(|c| (c, who(&|lag| lag == 1)));
-    let behind = who(&|lag| lag > 1);
-    Ok(Checkpoints { newest, one_behind, behind })
+    let behind: Vec<MemberId> = known().filter(|o| lag(o) > 1).map(|o| o.member).collect();
+    let from = known().filter(|o| lag(o) <= 1).map(|o| o.newest.tail).min_by_key(|tail| tail.seq);
+    let from = from.unwrap_or(newest.tail);
+    let older = known().filter(|o| o.newest.tail.seq < newest.tail.seq).map(|o| o.member).collect();
+    let same = |o: &Own| o.is_newest && age(&o.newest) == age(&newest);
+    let alike = own.len() == all && own.iter().all(same);
+    Ok(Checkpoints { newest, from, older, alike, behind })
 }
 
 /// A member's newest checkpoint, and whether there can be no newer one: a page that cannot be read, or was
