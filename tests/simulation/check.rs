@@ -4,7 +4,7 @@ use super::io::Request;
 use super::media::Media;
 use super::rot::superblock_of;
 use super::world::{Check, Running, World};
-use palisade::array::{ArrayState, MemberRef, MemberState, RebuildControl};
+use palisade::array::{ArrayState, MemberRef, MemberState, RebuildControl, Report};
 use palisade::member::SimDisk;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl World {
         for round in 0.. {
             // What the array brings back or replaces by itself needs no help.
             let mut rounds = 0;
-            let settled = |r: &palisade::array::Report| {
+            let settled = |r: &Report| {
                 rounds += 1;
                 World::is_whole(r) || (rounds > 20 && r.tasks.is_empty() && r.state == ArrayState::Degraded)
             };
@@ -114,6 +114,10 @@ impl World {
             }
         }
         self.verify_volume("after what could not be read was written").await?;
+        // Blocks of a torn row that went home when there was no room left have nobody to stand in for
+        // them until all of the row is home.
+        let settled = |r: &Report| r.clean || r.state != ArrayState::Optimal;
+        self.wait_for("what was rewritten to be home", settled).await?;
         self.arm();
         Ok(())
     }

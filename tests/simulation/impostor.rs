@@ -177,6 +177,10 @@ impl World {
         self.drain().await?;
         self.heal_all();
         self.mend_all().await?;
+        let Running { process, array } = self.running();
+        let all = Request::Write { offset: 0, len: self.volume_bytes, durable: false, aligned: true };
+        self.io.start(&process, &array.volume(), all, Duration::ZERO);
+        self.drain().await?;
         self.stop().await?;
         let checksums = self.used()?.checksums;
         let names = self.disks.names();
