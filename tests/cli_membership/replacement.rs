@@ -25,7 +25,7 @@ fn a_replacement_that_is_deleted_while_it_is_filled_is_given_up() {
     tank.blank("d4");
     tank.run("replace tank 1 @d4")
         .ends(1)
-        .says(&["is being filled for this slot already", "palisade remove tank"]);
+        .says(&["is being filled for slot 1 already", "palisade remove tank"]);
     fs::remove_file(tank.file("d3")).unwrap();
     tank.wait("d3 is given up", |rows| !rows.contains("rebuilding"));
     tank.volume.holds_everything();

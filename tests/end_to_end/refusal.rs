@@ -140,6 +140,10 @@ fn an_old_copy_of_a_member_serves_nothing_it_missed() {
     tank.command("start tank").ends(0);
     let status = tank.status();
     assert_eq!(status["state"], "degraded", "{status:#}");
-    assert_eq!(status["members"][1]["state"], "stale", "{status:#}");
+    assert_eq!(status["members"][1]["state"], "faulty", "{status:#}");
+    tank.holds(&new);
+    tank.command(&format!("add tank {}", tank.file("d1"))).ends(0).says(&["taken back"]);
+    tank.wait_state("optimal");
+    tank.command("fail tank 0").ends(0);
     tank.holds(&new);
 }
