@@ -37,6 +37,8 @@ macro_rules! protections {
 
 protections! {
     // The journal.
+    /// A frame takes the place of what a new member alone has from before a crash, before it counts.
+    MarkBeforeCompletion,
     /// A write is answered only when its frame is on every member that counts.
     FrameBeforeAnswer,
     /// Frames are honoured in the order of the log.

@@ -142,6 +142,9 @@ impl Stripes {
     }
 
     async fn outlive_journal(self: &Arc<Self>) -> Result<()> {
+        if !without(Protection::MarkBeforeCompletion) {
+            self.journal.mark().await?;
+        }
         let now = self.journal.next_frame();
         while self.journal.oldest_frame() < now && !without(Protection::SettledOnto) {
             self.advance().await?;

@@ -315,6 +315,7 @@ fn row(rest: &mut Bytes) -> Result<ParityRow> {
 fn open(mut record: Bytes) -> Result<Record> {
     let head = take(&mut record, SPAN_BYTES)?;
     let (first_stripe, count, up_to_version) = span(&head)?;
+    check_range(first_stripe, count)?;
     // How many each stripe has is for whoever knows the shape.
     let crcs = record.len() / CRC_BYTES;
     if !record.len().is_multiple_of(CRC_BYTES) || !are_of(crcs, count) {
@@ -330,15 +331,16 @@ fn zero(record: Bytes) -> Result<Record> {
         return Err(corrupt(format!("a zero record of {} bytes", record.len())));
     }
     let (first_stripe, count, up_to_version) = span(&record)?;
+    if count > 0 {
+        check_range(first_stripe, count)?;
+    }
     Ok(Record::Zero { first_stripe, count, up_to_version })
 }
 
 /// Stripes, and a version.
 fn span(record: &Bytes) -> Result<(u64, u64, u64)> {
     let mut fields = body(record)?;
-    let (first_stripe, count, up_to_version) = (fields.u64()?, fields.u64()?, fields.u64()?);
-    check_range(first_stripe, count)?;
-    Ok((first_stripe, count, up_to_version))
+    Ok((fields.u64()?, fields.u64()?, fields.u64()?))
 }
 
 /// Whether so many checksums can be those of `count` stripes: as many of each, at least one.
