@@ -191,6 +191,7 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
     (500_284, None, "freeing space that a member did not answer came about later, over newer blocks"),
     (105_732, None, "a block of a lost member went home without parity, that is nowhere"),
     (109, Some(Scenario::Storm), "what a start made of a torn stripe was not in the journal"),
+    (30_003_998, None, "a replacement waited for ever for blocks of rows beyond repair"),
     (635, Some(Scenario::Storm), "a checkpoint was made before the one before it was durable everywhere"),
 ];
 

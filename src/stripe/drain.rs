@@ -10,7 +10,7 @@ use crate::member::Member;
 use crate::mutation::{Protection, without};
 use futures::StreamExt;
 use futures::channel::mpsc::{Receiver, Sender, channel};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use std::time::Duration;
 const LINGER: Duration = Duration::from_millis(200);
 /// How often it is looked whether they may.
 const STEP: Duration = Duration::from_millis(10);
+/// How often it is tried to empty the journal for a new member before nothing may stay in it.
+const PATIENCE: u32 = 100;
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -26,12 +28,38 @@ pub(super) struct Destager {
     kick: Mutex<Sender<()>>,
     kicks: Mutex<Option<Receiver<()>>>,
     closed: AtomicBool,
+    hurries: AtomicUsize,
+}
+
+/// While it is held everything goes home at once.
+struct Hurry<'a>(&'a AtomicUsize);
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Destager {
+    fn hurry(&self) -> Hurry<'_> {
+        self.hurries.fetch_add(1, Ordering::AcqRel);
+        Hurry(&self.hurries)
+    }
+
+    fn is_hurried(&self) -> bool {
+        self.hurries.load(Ordering::Acquire) > 0
+    }
 }
 
 impl Default for Destager {
     fn default() -> Self {
         let (kick, kicks) = channel(1);
-        Self { kick: Mutex::new(kick), kicks: Mutex::new(Some(kicks)), closed: AtomicBool::new(false) }
+        Self {
+            kick: Mutex::new(kick),
+            kicks: Mutex::new(Some(kicks)),
+            closed: AtomicBool::new(false),
+            hurries: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -85,7 +113,7 @@ impl Stripes {
 
     /// Whether the staging memory or the journal fills.
     pub(super) fn is_full(&self) -> bool {
-        self.staging.is_pressed() || self.journal.is_pressed()
+        self.staging.is_pressed() || self.journal.is_pressed() || self.destager.is_hurried()
     }
 
     /// One step: what stripes lack is completed, a batch of stripes comes home, or what is home is
@@ -146,7 +174,15 @@ impl Stripes {
             self.journal.mark().await?;
         }
         let now = self.journal.next_frame();
+        let mut patience = PATIENCE;
+        let mut hurry = None;
         while self.journal.oldest_frame() < now && !without(Protection::SettledOnto) {
+            // Blocks of rows beyond repair wait in the journal for room to be scarce: redundancy of all
+            // others must not wait for them.
+            patience = patience.saturating_sub(1);
+            if patience == 0 && hurry.is_none() {
+                hurry = Some(self.destager.hurry());
+            }
             self.advance().await?;
             self.write_tables().await?;
             self.env.sleep(Duration::from_millis(1)).await;

@@ -118,8 +118,12 @@ class Array:
                     raise Failed(f"slot {slot} was {how} and serves: {rows}")
         # While another is still being filled the old one is a stale member.
         serves = [m for m in status["members"] if m["path"] in self.outcasts and m["state"] not in ("stale", "faulty")]
-        if serves:
-            raise Failed(f"a member that was replaced serves again: {serves}")
+        for member in serves:
+            if self.harmed.get(member["slot"]) != "being replaced":
+                raise Failed(f"a member that was replaced serves again: {member}")
+            # Its replacement was not filled, or not even listed, when the daemon was killed.
+            self.outcasts.remove(member["path"])
+            self.paths[member["slot"]], self.harmed[member["slot"]] = member["path"], "returned"
 
     # What is done to members.
 
