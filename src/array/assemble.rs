@@ -53,7 +53,7 @@ pub(super) async fn assemble(
             .hint("copy its data off with the build that made it, and create it anew"));
     }
     let was_clean = newest.membership.clean;
-    // What is newest is recorded once more, as it is: the same bytes to the same place.
+    // What is newest is recorded once more as it is, under the number it has.
     let ours = found.iter().filter_map(|(_, s)| s.as_ref().ok().filter(|s| s.array == array));
     let write_count = ours.map(|s| s.write_count).max().unwrap_or(0);
     let mut state = State {

@@ -178,7 +178,6 @@ impl Coordinator {
         let mut reached = next.event_count;
         let all_rounds = if without(Protection::TwoRounds) { 1 } else { ROUNDS };
         let mut rounds = if raise_event && !without(Protection::EventRaised) { all_rounds } else { 0 };
-
         loop {
             if failed.is_empty() {
                 next.event_count = if rounds > 0 { reached.next() } else { reached };

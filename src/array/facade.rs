@@ -278,10 +278,6 @@ impl Array {
         }));
     }
 
-    pub(super) fn coordinator(&self) -> &Coordinator {
-        &self.coordinator
-    }
-
     fn named(&self, member: &MemberRef) -> Result<MemberId> {
         resolve::member(&self.coordinator.state(), member).map_err(|e| self.named_error(e))
     }

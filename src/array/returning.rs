@@ -62,7 +62,7 @@ impl Array {
     /// filled with what it lacks, and nothing of it is thrown away before. `None` if it is something else.
     /// `Foreign` if it has a history of its own, `Busy` if its slot is being filled already.
     pub async fn take_back(&self, device: &Candidate, place: Option<&MemberRef>) -> Result<Option<MemberId>> {
-        let coordinator = self.coordinator();
+        let coordinator = &self.coordinator;
         let Some(found) = coordinator.recognise(device).await? else { return Ok(None) };
         if let Some(place) = place {
             let seat = self.seat(place)?;
@@ -78,7 +78,7 @@ impl Array {
 
     /// Takes a member back that is what was found.
     async fn take_back_as(&self, device: &Candidate, found: Returning) -> Result<Option<MemberId>> {
-        let coordinator = self.coordinator();
+        let coordinator = &self.coordinator;
         let identity = &coordinator.identity;
         let id = found.superblock.member;
         let member = Arc::new(Member::new(
@@ -120,26 +120,26 @@ impl Array {
 
     /// The epoch map as one member has it.
     async fn own_map(&self, member: &Arc<Member>) -> EpochMap {
-        let identity = &self.coordinator().identity;
+        let identity = &self.coordinator.identity;
         let (offset, stripes) = (identity.areas.epoch_offset, identity.stripes());
         epoch::load(identity.array, stripes, offset, std::slice::from_ref(member), Epoch(0)).await.map
     }
 
     /// Takes back who was away, or behind, and is there now.
     pub(super) async fn take_back_absent(&self) {
-        for path in self.coordinator().absentees() {
-            let opened = self.coordinator().options.opener.open(&path).await;
+        for path in self.coordinator.absentees() {
+            let opened = self.coordinator.options.opener.open(&path).await;
             let there = match &opened {
                 // Somebody else has it, if only for a moment.
                 Err(e) if e.kind() == ErrorKind::Busy => continue,
                 opened => opened.is_ok(),
             };
-            if !self.coordinator().seen(&path, there) {
+            if !self.coordinator.seen(&path, there) {
                 continue;
             }
             let Ok(backend) = opened else { continue };
             let device = Candidate { path: path.clone(), backend };
-            let taken = match self.coordinator().recognise(&device).await {
+            let taken = match self.coordinator.recognise(&device).await {
                 Ok(Some(found)) if !found.taken_out => self.take_back_as(&device, found).await,
                 other => other.map(|_| None),
             };
@@ -149,7 +149,7 @@ impl Array {
                 other => {
                     let reason =
                         other.err().map_or("is not the member that was lost".to_owned(), |e| e.report());
-                    self.coordinator().leave_away(&path);
+                    self.coordinator.leave_away(&path);
                     self.tell(Event::DeviceRefused { path, reason });
                 }
             }

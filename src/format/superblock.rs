@@ -79,7 +79,7 @@ pub struct Superblock {
     pub areas: Areas,
     /// The members that bear the journal, if those of the slots do not.
     pub journal: Option<JournalMembers>,
-    /// Raised at each write of this superblock; even goes to slot A, odd to slot B.
+    /// Raised at each write of the array's superblocks.
     pub write_count: u64,
     /// Who belongs to the array.
     pub membership: Membership,

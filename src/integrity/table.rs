@@ -69,7 +69,8 @@ impl Pages {
     }
 }
 
-/// The table of one open member, which it does not keep open. Blocks are numbered from the start of its data area.
+/// The table of one open member, which it does not keep open. Blocks are numbered from the start of its
+/// data area.
 pub struct Table {
     id: MemberId,
     member: Mutex<Weak<Member>>,
