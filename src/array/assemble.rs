@@ -124,13 +124,15 @@ async fn load_epochs(
             in_sync.filter_map(|id| state.known.get(&id)?.member.clone()).collect();
         let offset = identity.areas.epoch_offset;
         let loaded = epoch::load(identity.array, identity.stripes(), offset, &members, m.epoch).await;
-        if loaded.behind.is_empty() {
+        if loaded.behind.is_empty() && loaded.silent.is_empty() {
             return Ok((loaded.map, missing));
         }
-        for member in loaded.behind.iter().filter_map(|place| members.get(*place)) {
-            let why = returning::IMAGE.to_owned();
+        let behind = loaded.behind.iter().map(|place| (place, returning::IMAGE));
+        let silent = loaded.silent.iter().map(|place| (place, "did not answer in time"));
+        for (place, why) in behind.chain(silent) {
+            let Some(member) = members.get(*place) else { continue };
             refused.push((member.path().to_owned(), format!("stale, {why}")));
-            state.known.insert(member.id(), returning::stale(member.path().to_owned(), why));
+            state.known.insert(member.id(), returning::stale(member.path().to_owned(), why.to_owned()));
         }
     }
 }

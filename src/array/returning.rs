@@ -17,9 +17,13 @@ use crate::observe::Event;
 use crate::stripe::Verdict;
 use crate::units::{Epoch, MemberId, Seat};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Rounds in which a member that was lost may turn out to have been taken away.
 const ROUNDS: u8 = 5;
+/// Pages of the epoch map compared before others get a turn, and for how long they do at least.
+const PAGES_AT_ONCE: usize = 256;
+const BREATH: Duration = Duration::from_micros(10);
 
 /// Whether a member that was lost is taken back without being asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,10 +93,10 @@ impl Array {
             coordinator.options.member_deadline,
             identity.areas.data_offset,
         ));
-        let own = match found.seat {
-            Seat::Slot(_) => Some(self.own_map(&member).await),
+        let lacks_from = match found.seat {
+            Seat::Slot(_) => self.lacks_from(&found, &member).await.map_err(|e| self.named_error(e))?,
             // It takes new frames, and lacks older ones.
-            Seat::Journal(_) => None,
+            Seat::Journal(_) => Epoch(0),
         };
         let proof = coordinator.begin().await;
         coordinator.refuse_if_failed()?;
@@ -107,7 +111,6 @@ impl Array {
                 identity.name
             )));
         }
-        let lacks_from = own.map_or(Epoch(0), |own| coordinator.lacks_from(&found.superblock, &own));
         // Nothing of its former life in memory counts, nor does what its own journal was last told.
         self.stripes().forget(id);
         crate::journal::clear(&member, identity.checkpoints(Some(found.seat)))
@@ -118,17 +121,52 @@ impl Array {
         Ok(Some(id))
     }
 
+    /// The epoch before which a returning member lacks no change. Whatever is changed meanwhile is of later
+    /// epochs than the one it was lost in.
+    async fn lacks_from(&self, found: &Returning, member: &Arc<Member>) -> Result<Epoch> {
+        let own = self.own_map(member).await?;
+        let lost = self.coordinator.membership().entry(member.id()).map_or(Epoch(0), |e| e.lost_epoch);
+        let settled = Epoch(own.latest().0.saturating_sub(1)).max(found.superblock.membership.epoch);
+        let map = &self.coordinator.epochs;
+        let mut pages = map.present_pages();
+        pages.extend(own.present_pages());
+        pages.sort_unstable();
+        pages.dedup();
+        let mut lacks_from = lost.min(settled);
+        for some in pages.chunks(PAGES_AT_ONCE) {
+            let first = some.iter().filter_map(|page| map.first_difference(&own, *page)).min();
+            lacks_from = first.map_or(lacks_from, |first| first.min(lacks_from));
+            // Whoever else has something to do gets a turn.
+            self.env().sleep(BREATH).await;
+        }
+        Ok(lacks_from)
+    }
+
     /// The epoch map as one member has it.
-    async fn own_map(&self, member: &Arc<Member>) -> EpochMap {
+    async fn own_map(&self, member: &Arc<Member>) -> Result<EpochMap> {
         let identity = &self.coordinator.identity;
         let (offset, stripes) = (identity.areas.epoch_offset, identity.stripes());
-        epoch::load(identity.array, stripes, offset, std::slice::from_ref(member), Epoch(0)).await.map
+        let members = std::slice::from_ref(member);
+        let loaded = epoch::load(identity.array, stripes, offset, members, Epoch(0)).await;
+        match loaded.silent.is_empty() {
+            true => Ok(loaded.map),
+            false => {
+                let what = "did not answer in time when its epoch map was read";
+                Err(Error::new(ErrorKind::Timeout, what).member(member.path()))
+            }
+        }
     }
 
     /// Takes back who was away, or behind, and is there now.
     pub(super) async fn take_back_absent(&self) {
         for path in self.coordinator.absentees() {
-            let opened = self.coordinator.options.opener.open(&path).await;
+            let options = &self.coordinator.options;
+            let opened = options.opener.open(&path);
+            // One that hangs must not hold up looking after the others.
+            let Some(opened) = deadline(&options.env, options.member_deadline, opened).await else {
+                self.coordinator.leave_away(&path);
+                continue;
+            };
             let there = match &opened {
                 // Somebody else has it, if only for a moment.
                 Err(e) if e.kind() == ErrorKind::Busy => continue,
@@ -180,14 +218,6 @@ impl Coordinator {
                 .hint("give --force to throw away what it holds and fill it anew"));
         }
         Ok(Some(Returning { superblock, seat, taken_out }))
-    }
-
-    /// The epoch before which a returning member lacks no change.
-    fn lacks_from(&self, superblock: &Superblock, own: &EpochMap) -> Epoch {
-        let now = self.membership();
-        let lost = now.entry(superblock.member).map_or(Epoch(0), |e| e.lost_epoch);
-        let settled = Epoch(own.latest().0.saturating_sub(1)).max(superblock.membership.epoch);
-        self.epochs.same_before(own, lost.min(settled))
     }
 
     async fn admit_back(&self, proof: &Changing<'_>, member: Arc<Member>, lacks_from: Epoch) -> Result<()> {

@@ -12,10 +12,11 @@
 
 use super::map::{EpochMap, Stamp};
 use crate::env::join_all;
+use crate::error::ErrorKind;
 use crate::format::{
     PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, SECTORS_PER_PAGE, Sector, decode_page,
 };
-use crate::member::Member;
+use crate::member::{Member, Span};
 use crate::units::{ArrayId, Epoch, StripeIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Loaded {
     pub map: EpochMap,
     /// By their place among the members: those that lack what they must have.
     pub behind: Vec<usize>,
+    /// Those that did not answer in time, and have no say.
+    pub silent: Vec<usize>,
 }
 
 /// The map as `members` (those in sync) have it. What changed before the epoch `floor` is home.
@@ -45,12 +48,13 @@ pub async fn load(
     let map = EpochMap::new(array, offset, stripes);
     let pages = stripes.div_ceil(PAGE_ENTRIES as u64);
     let copies = join_all(members.iter().map(|m| read(m, array, offset, pages))).await;
-    let mut present: Vec<u64> = copies.iter().flat_map(|c| c.keys().copied()).collect();
+    let spoken: Vec<&Copy> = copies.iter().flatten().collect();
+    let mut present: Vec<u64> = spoken.iter().flat_map(|c| c.keys().copied()).collect();
     present.sort_unstable();
     present.dedup();
     for page in present {
         for sector in 0..SECTORS_PER_PAGE {
-            merge(&map, &copies, page, sector, floor);
+            merge(&map, &spoken, page, sector, floor);
         }
     }
     let settled = map.latest().0.saturating_sub(1);
@@ -58,9 +62,13 @@ pub async fn load(
         let lacks = |(page, sector)| lacks(&map, copy, page, sector, Epoch(settled));
         map.present_pages().into_iter().flat_map(|p| (0..SECTORS_PER_PAGE).map(move |s| (p, s))).any(lacks)
     };
-    let behind = copies.iter().enumerate().filter(|(_, c)| is_behind(c)).map(|(i, _)| i).collect();
+    let places = |of: &dyn Fn(&Option<Copy>) -> bool| {
+        copies.iter().enumerate().filter(|(_, c)| of(c)).map(|(i, _)| i).collect::<Vec<_>>()
+    };
+    let behind = places(&|copy| copy.as_ref().is_some_and(is_behind));
+    let silent = places(&|copy| copy.is_none());
     map.begin_after(floor);
-    Loaded { map, behind }
+    Loaded { map, behind, silent }
 }
 
 /// What one member says of a sector; `None` if it cannot be read.
@@ -88,11 +96,15 @@ fn first_of(page: u64, sector: usize) -> u64 {
     page * PAGE_ENTRIES as u64 + (sector * SECTOR_ENTRIES) as u64
 }
 
-/// One member's map, as far as it can be read.
-async fn read(member: &Arc<Member>, array: ArrayId, offset: u64, pages: u64) -> Copy {
+/// One member's map, as far as it can be read; `None` if it does not answer in time, lest each page takes
+/// the whole deadline.
+async fn read(member: &Arc<Member>, array: ArrayId, offset: u64, pages: u64) -> Option<Copy> {
     let mut copy = Copy::new();
-    let whole = vec![crate::member::Span { len_bytes: pages * PAGE_BYTES, hole: false }];
-    let spans = member.spans(offset, pages * PAGE_BYTES).await.unwrap_or(whole);
+    let spans = match member.spans(offset, pages * PAGE_BYTES).await {
+        Err(e) if e.kind() == ErrorKind::Timeout => return None,
+        Err(_) => vec![Span { len_bytes: pages * PAGE_BYTES, hole: false }],
+        Ok(spans) => spans,
+    };
     let mut at = 0;
     for span in spans {
         let end = at + span.len_bytes;
@@ -100,13 +112,13 @@ async fn read(member: &Arc<Member>, array: ArrayId, offset: u64, pages: u64) -> 
             let mut page = at / PAGE_BYTES;
             while page < end.div_ceil(PAGE_BYTES) {
                 let count = BATCH.min(end.div_ceil(PAGE_BYTES) - page);
-                read_pages(member, array, offset, page, count, &mut copy).await;
+                read_pages(member, array, offset, page, count, &mut copy).await?;
                 page += count;
             }
         }
         at = end;
     }
-    copy
+    Some(copy)
 }
 
 async fn read_pages(
@@ -116,15 +128,19 @@ async fn read_pages(
     first: u64,
     count: u64,
     copy: &mut Copy,
-) {
+) -> Option<()> {
     let len = |pages: u64| usize::try_from(pages * PAGE_BYTES).unwrap_or(0);
     let mut parts = Vec::new();
     match member.read(offset + first * PAGE_BYTES, len(count)).await {
         Ok(bytes) => parts.push((first, Some(bytes))),
+        Err(e) if e.kind() == ErrorKind::Timeout => return None,
         // One bad page must not cost the others.
         Err(_) => {
             for page in first..first + count {
-                parts.push((page, member.read(offset + page * PAGE_BYTES, len(1)).await.ok()));
+                match member.read(offset + page * PAGE_BYTES, len(1)).await {
+                    Err(e) if e.kind() == ErrorKind::Timeout => return None,
+                    read => parts.push((page, read.ok())),
+                }
             }
         }
     }
@@ -140,10 +156,11 @@ async fn read_pages(
             }
         }
     }
+    Some(())
 }
 
 /// Puts what the members say of one sector into the map.
-fn merge(map: &EpochMap, copies: &[Copy], page: u64, sector: usize, floor: Epoch) {
+fn merge(map: &EpochMap, copies: &[&Copy], page: u64, sector: usize, floor: Epoch) {
     let said: Vec<Option<(u32, [u32; SECTOR_ENTRIES])>> =
         copies.iter().map(|copy| said(copy, page, sector)).collect();
     let first = first_of(page, sector);
@@ -163,5 +180,54 @@ fn merge(map: &EpochMap, copies: &[Copy], page: u64, sector: usize, floor: Epoch
     }
     if said.iter().any(|s| s.as_ref() != newest) {
         map.rewrite(page);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Environment;
+    use crate::env::sim::Simulation;
+    use crate::format::encode_page;
+    use crate::member::{Opener, SimDisks};
+    use crate::units::MemberId;
+    use std::time::Duration;
+
+    const PAGES: u64 = 600;
+    const LIMIT: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_member_that_hangs_costs_its_deadline_once_and_has_no_say() {
+        let mut sim = Simulation::new(1);
+        let harness = sim.handle();
+        let disks = SimDisks::new(&harness);
+        let array = ArrayId::from_bytes([7; 16]);
+        for name in ["/a", "/b"] {
+            let disk = disks.create(name, PAGES * PAGE_BYTES);
+            for page in 0..PAGES {
+                let entries = [1 << 31 | 5; PAGE_ENTRIES];
+                let bytes = encode_page(PageKind::Epochs(array), page, &[1; SECTORS_PER_PAGE], &entries);
+                disk.scribble(page * PAGE_BYTES, &bytes);
+            }
+        }
+        let process = harness.new_process();
+        let done = sim.run(async {
+            let mut members = Vec::new();
+            for (name, n) in [("/a", 1), ("/b", 2)] {
+                let backend = disks.opener(&process).open(name).await.unwrap();
+                let id = MemberId::from_bytes([n; 16]);
+                let member = Member::new(process.env(), id, name.to_owned(), backend, LIMIT, 0);
+                members.push(Arc::new(member));
+            }
+            disks.get("/b").unwrap().hang();
+            let begin = harness.now();
+            let stripes = PAGES * PAGE_ENTRIES as u64;
+            let loaded = process.call(async move { load(array, stripes, 0, &members, Epoch(0)).await });
+            (loaded.await.unwrap(), harness.now().since(begin))
+        });
+        let (loaded, took) = done.unwrap();
+        assert_eq!((loaded.silent, loaded.behind), (vec![1], vec![]));
+        assert!(loaded.map.is_allocated(StripeIndex(600_000)));
+        assert!(took < LIMIT * 2, "{took:?}");
     }
 }

@@ -170,17 +170,13 @@ impl EpochMap {
         self.settled(ended);
     }
 
-    /// Up to which epoch, exclusive, a member whose own map is `own` has everything that this map
-    /// knows of; at most `limit`.
-    pub fn same_before(&self, own: &Self, limit: Epoch) -> Epoch {
-        let mut pages = self.present_pages();
-        pages.extend(own.present_pages());
-        let stripes = pages.into_iter().flat_map(|page| {
-            let first = page * PAGE_ENTRIES as u64;
-            (first..first + PAGE_ENTRIES as u64).map(StripeIndex)
-        });
+    /// The first epoch of a stripe of the page of which a member whose own map is `own` knows something
+    /// else; none if it knows the same.
+    pub fn first_difference(&self, own: &Self, page: u64) -> Option<Epoch> {
+        let first = page * PAGE_ENTRIES as u64;
+        let stripes = (first..first + PAGE_ENTRIES as u64).map(StripeIndex);
         let differing = stripes.filter(|s| self.stamp(*s) != own.stamp(*s));
-        differing.map(|s| self.stamp(s).epoch).min().map_or(limit, |first| first.min(limit))
+        differing.map(|s| self.stamp(s).epoch).min()
     }
 
     /// The epoch of the latest change.
@@ -288,6 +284,36 @@ mod tests {
         assert_eq!(map.present_pages(), [0, 4]);
         map.note(StripeIndex(5000), true, None);
         assert_eq!(stamp(5000), (false, 0), "there is no such stripe");
+    }
+
+    #[test]
+    fn maps_differ_from_the_first_epoch_on_that_one_lacks() {
+        let (map, own) = (map(), map());
+        for stripe in [1, 2, 3] {
+            map.note(StripeIndex(stripe), true, None);
+            own.note(StripeIndex(stripe), true, None);
+        }
+        assert_eq!(map.first_difference(&own, 0), None);
+        map.raise();
+        map.note(StripeIndex(2), true, None);
+        map.raise();
+        map.note(StripeIndex(3), false, None);
+        map.note(StripeIndex(4000), true, None);
+        assert_eq!(map.first_difference(&own, 0), Some(Epoch(2)));
+        assert_eq!((map.first_difference(&own, 1), map.first_difference(&own, 3)), (None, Some(Epoch(3))));
+        own.note(StripeIndex(1500), true, None);
+        assert_eq!(map.first_difference(&own, 1), Some(Epoch(0)), "what nobody else has says nothing good");
+    }
+
+    #[test]
+    fn an_epoch_does_not_begin_before_the_last_but_one_is_home() {
+        let map = map();
+        assert_eq!((map.end_epoch(), map.now()), (Epoch(1), Epoch(2)));
+        assert_eq!((map.end_epoch(), map.now()), (Epoch(1), Epoch(2)), "the first is not known to be home");
+        map.settled(Epoch(1));
+        assert_eq!((map.end_epoch(), map.now()), (Epoch(2), Epoch(3)));
+        map.all_is_home();
+        assert_eq!((map.durable(), map.now()), (Epoch(3), Epoch(4)));
     }
 
     #[test]
