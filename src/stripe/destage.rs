@@ -20,13 +20,11 @@
 //! that do they come home without parity.
 
 use super::engine::{Store, Stripes, part};
-use super::gather::{Care, Want};
 use super::lock::Mode;
-use super::plan::{Plan, Question, choose};
+use super::parity::Work;
 use super::roster::Roster;
 use super::rows::{Segment, segments};
 use super::torn::{Load, Shreds};
-use crate::codec::xor_into;
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ParityRecord, ParityRow, Piece};
@@ -52,6 +50,9 @@ struct Parcel {
     /// Rows of which too much is lost to make parity.
     bare: Vec<u64>,
 }
+
+/// The new parity found for a stripe, and where too much is lost to make it.
+type Found = Result<(Shreds, Vec<Segment>)>;
 
 /// What there is to bring home of a stripe.
 enum Packed {
@@ -92,9 +93,8 @@ impl Stripes {
         bare: bool,
     ) -> Result<Vec<StripeIndex>> {
         let mut outcome = Ok(());
-        let parcels = stripes.iter().map(|stripe| self.pack(*stripe, bare));
         let (mut packed, mut stuck) = (Vec::new(), Vec::new());
-        for (stripe, parcel) in stripes.iter().zip(join_all(parcels).await) {
+        for (stripe, parcel) in stripes.iter().zip(self.pack_all(stripes, bare).await) {
             match parcel {
                 Ok(Packed::Parcel(parcel)) => packed.push(parcel),
                 Ok(Packed::Stuck) => stuck.push(*stripe),
@@ -117,29 +117,81 @@ impl Stripes {
         if !without(Protection::WriteAheadFlush) {
             self.flush().await?;
         }
-        let home = packed.into_iter().zip(pins).map(|(parcel, pin)| self.deliver(parcel, pin));
-        join_all(home).await.into_iter().collect::<Result<()>>().and(outcome).map(|()| stuck)
+        self.deliver(packed, pins).await.and(outcome).map(|()| stuck)
     }
 
-    /// Computes the new parity of a stripe's staged blocks.
-    async fn pack(self: &Arc<Self>, stripe: StripeIndex, may_be_bare: bool) -> Result<Packed> {
-        self.mend(stripe).await?;
-        let staged = self.a_load(self.staging.of_stripe(stripe));
-        if staged.is_empty() {
-            return Ok(Packed::Nothing);
+    /// Computes the new parity of the stripes' staged blocks; answers in the order of the stripes.
+    async fn pack_all(self: &Arc<Self>, stripes: &[StripeIndex], may_be_bare: bool) -> Vec<Result<Packed>> {
+        let mut loads = Vec::with_capacity(stripes.len());
+        let mut works = Vec::with_capacity(stripes.len());
+        for (index, stripe) in stripes.iter().enumerate() {
+            let mended = self.mend(*stripe).await;
+            let load = mended.map(|()| self.a_load(self.staging.of_stripe(*stripe)));
+            let staged = load.as_ref().map_or(&[][..], |load| load);
+            let places = staged.iter().map(|(block, _)| self.place_of(*block));
+            works.extend(segments(places).into_iter().map(|s| self.work(index, *stripe, s, staged)));
+            loads.push(load);
         }
-        let places = staged.iter().map(|(block, _)| self.place_of(*block));
-        let (mut parity, bare) = self.parity_for(stripe, segments(places), &staged).await?;
+        let mut found: Vec<Found> = stripes.iter().map(|_| Ok((Shreds::new(), Vec::new()))).collect();
+        let bare = self.make_parity(works, &mut found).await;
         // Blocks in different rows may stand in each other's way: what is left is tried row by row.
-        let rows = bare.iter().flat_map(Segment::by_row).collect();
-        let (more, bare) = self.parity_for(stripe, rows, &staged).await?;
-        parity.extend(more);
+        let by_row = bare.into_iter().flat_map(|(index, segment)| {
+            let staged = loads.get(index).and_then(|load| load.as_ref().ok()).map_or(&[][..], |load| load);
+            let stripe = stripes.get(index).copied().unwrap_or_default();
+            let rows = segment.by_row().into_iter();
+            rows.map(move |row| self.work(index, stripe, row, staged)).collect::<Vec<_>>()
+        });
+        for (index, segment) in self.make_parity(by_row.collect(), &mut found).await {
+            if let Some(Ok((_, bare))) = found.get_mut(index) {
+                bare.push(segment);
+            }
+        }
+        let all = stripes.iter().zip(loads).zip(found);
+        all.map(|((stripe, load), found)| Ok(self.pack(*stripe, load?, found?, may_be_bare))).collect()
+    }
+
+    fn work(
+        &self,
+        index: usize,
+        stripe: StripeIndex,
+        segment: Segment,
+        staged: &[(u64, StagedBlock)],
+    ) -> Work {
+        let new = self.contents(&segment, staged);
+        Work { index, stripe, segment, new }
+    }
+
+    /// Adds the new parity to what was found for the stripes; answers where too much is lost to make it.
+    async fn make_parity(self: &Arc<Self>, works: Vec<Work>, found: &mut [Found]) -> Vec<(usize, Segment)> {
+        let mut bare = Vec::new();
+        for (work, parity) in self.parity_of_all(works).await {
+            let Some(entry) = found.get_mut(work.index) else { continue };
+            match (parity, &mut *entry) {
+                (Err(e), _) => *entry = Err(e),
+                (Ok(Some(parity)), Ok((known, _))) => known.extend(parity),
+                (Ok(None), Ok(_)) => bare.push((work.index, work.segment)),
+                (Ok(_), Err(_)) => {}
+            }
+        }
+        bare
+    }
+
+    /// What comes home of a stripe now: first what can have parity.
+    fn pack(
+        &self,
+        stripe: StripeIndex,
+        staged: Vec<(u64, StagedBlock)>,
+        (parity, bare): (Shreds, Vec<Segment>),
+        may_be_bare: bool,
+    ) -> Packed {
+        if staged.is_empty() {
+            return Packed::Nothing;
+        }
         let is_bare = |block: u64| bare.iter().any(|s| s.rows.contains(&self.place_of(block).1));
         let fresh = !self.epochs.is_allocated(stripe);
-        // First what can have parity.
         let (mut lone, protected): (Vec<_>, Vec<_>) = staged.into_iter().partition(|(b, _)| is_bare(*b));
         if !protected.is_empty() {
-            return Ok(Packed::Parcel(Parcel { stripe, staged: protected, parity, fresh, bare: Vec::new() }));
+            return Packed::Parcel(Parcel { stripe, staged: protected, parity, fresh, bare: Vec::new() });
         }
         // Without parity a block of a lost member has no home.
         let held = self.held(&self.membership.roster(), stripe);
@@ -147,30 +199,9 @@ impl Stripes {
         let bare = lone.iter().map(|(block, _)| self.place_of(*block).1).collect::<BTreeSet<u64>>();
         let bare = bare.into_iter().collect();
         if lone.is_empty() || !may_be_bare {
-            return Ok(Packed::Stuck);
+            return Packed::Stuck;
         }
-        Ok(Packed::Parcel(Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare }))
-    }
-
-    /// The new parity of segments, and those of which too much is lost to make it.
-    async fn parity_for(
-        self: &Arc<Self>,
-        stripe: StripeIndex,
-        segments: Vec<Segment>,
-        staged: &[(u64, StagedBlock)],
-    ) -> Result<(Shreds, Vec<Segment>)> {
-        let parts = segments.into_iter().map(|segment| {
-            let new = self.contents(&segment, staged);
-            async move { (self.parity_of(stripe, &segment, &new).await, segment) }
-        });
-        let (mut parity, mut bare) = (Vec::new(), Vec::new());
-        for (part, segment) in join_all(parts).await {
-            match part? {
-                Some(part) => parity.extend(part),
-                None => bare.push(segment),
-            }
-        }
-        Ok((parity, bare))
+        Packed::Parcel(Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare })
     }
 
     /// As much of a stripe as one record of parity may hold: the first rows.
@@ -240,124 +271,30 @@ impl Stripes {
         ParityRecord { stripe: parcel.stripe.0, fresh, bare, pieces, rows: rows.collect() }
     }
 
-    /// Writes a stripe's blocks and parity home, and forgets that they were staged.
-    async fn deliver(&self, parcel: Parcel, pin: Pinned) -> Result<()> {
-        let Parcel { stripe, staged, parity, fresh, bare } = parcel;
-        let data = staged.iter().map(|(block, s)| {
-            let (chunk, row) = self.place_of(*block);
-            (chunk, row, s.bytes.clone())
-        });
-        let shreds: Shreds = data.chain(parity).collect();
-        self.store_whole(stripe, Load { shreds, fresh, bare, pin: Some(pin) }).await?;
-        let home = staged.iter().filter_map(|(block, s)| self.staging.remove(*block, s.version));
-        let home: Vec<u64> = home.collect();
-        self.journal.home(home);
-        Ok(())
-    }
-
-    /// The new content of the live parity shards in a segment's rows; none if too much is lost.
-    async fn parity_of(
-        self: &Arc<Self>,
-        stripe: StripeIndex,
-        segment: &Segment,
-        new: &[Bytes],
-    ) -> Result<Option<Shreds>> {
-        let mut bad = Vec::new();
-        let mut failed = None;
-        loop {
-            let roster = self.writable_roster()?;
-            let plan = self.plan(&roster, stripe, segment, &bad);
-            if plan == Plan::Impossible {
-                // What cannot be read now may be read later; what is damaged never can.
-                return failed.map_or(Ok(None), Err);
-            }
-            let want = |s: &usize| Want { stripe, shard: *s, rows: segment.rows.clone() };
-            let wants: Vec<Want> = plan.reads().iter().map(want).collect();
-            let got = self.gather(&roster, &wants, Care::Locked).await;
-            let before = bad.len();
-            let mut old: Vec<(usize, Bytes)> = Vec::with_capacity(wants.len());
-            for (want, got) in wants.iter().zip(got) {
-                match got {
-                    Ok(bytes) => old.push((want.shard, bytes)),
-                    Err(e) => {
-                        bad.push(want.shard);
-                        failed = failed.or(Some(e).filter(|e| e.kind() != ErrorKind::Corrupt));
-                    }
-                }
-            }
-            if bad.len() > before {
+    /// Writes blocks and parity of stripes home, and forgets that they were staged.
+    async fn deliver(&self, parcels: Vec<Parcel>, pins: Vec<Pinned>) -> Result<()> {
+        let mut loads = Vec::with_capacity(parcels.len());
+        let mut delivered = Vec::with_capacity(parcels.len());
+        for (Parcel { stripe, staged, parity, fresh, bare }, pin) in parcels.into_iter().zip(pins) {
+            let data = staged.iter().map(|(block, s)| {
+                let (chunk, row) = self.place_of(*block);
+                (chunk, row, s.bytes.clone())
+            });
+            let shreds: Shreds = data.chain(parity).collect();
+            loads.push((stripe, Load { shreds, fresh, bare, pin: Some(pin) }));
+            delivered.push(staged);
+        }
+        let mut outcome = Ok(());
+        for (done, staged) in self.store_all(loads).await.into_iter().zip(delivered) {
+            if let Err(e) = done {
+                outcome = Err(e);
                 continue;
             }
-            let live = self.live_parity(&roster, stripe);
-            let parity = self.new_parity(&plan, segment, new, &old, &live)?;
-            let shred = |(shard, bytes)| (shard, segment.rows.start, bytes);
-            return Ok(Some(parity.into_iter().map(shred).collect()));
+            let home = staged.iter().filter_map(|(block, s)| self.staging.remove(*block, s.version));
+            let home: Vec<u64> = home.collect();
+            self.journal.home(home);
         }
-    }
-
-    fn plan(&self, roster: &Roster, stripe: StripeIndex, segment: &Segment, bad: &[usize]) -> Plan {
-        let readable = self.readable(roster, stripe, bad);
-        let writable = self.held(roster, stripe);
-        choose(&Question {
-            data: self.shape.data(),
-            dirty: &segment.chunks,
-            readable: &readable,
-            writable: &writable,
-        })
-    }
-
-    /// Shard numbers of the parity that has a member to go to.
-    fn live_parity(&self, roster: &Roster, stripe: StripeIndex) -> Vec<usize> {
-        let live = self.held(roster, stripe);
-        (self.shape.data()..self.shape.width()).filter(|s| live[*s]).collect()
-    }
-
-    /// The new content of the `live` parity shards in the segment's rows.
-    fn new_parity(
-        &self,
-        plan: &Plan,
-        segment: &Segment,
-        new: &[Bytes],
-        old: &[(usize, Bytes)],
-        live: &[usize],
-    ) -> Result<Vec<(usize, Bytes)>> {
-        let len = segment.rows.end - segment.rows.start;
-        let k = self.shape.data();
-        let old_of = |s: usize| old.iter().find(|(o, _)| *o == s).map(|(_, b)| b.clone());
-        let mut made: Vec<_> = live.iter().map(|_| self.buffer(len)).collect();
-        let missing = || Error::new(ErrorKind::Io, "a shard that was read is not at hand");
-        if let Plan::ReadModifyWrite(_) = plan {
-            for (shard, buffer) in live.iter().zip(&mut made) {
-                buffer.copy_from_slice(&old_of(*shard).ok_or_else(missing)?);
-            }
-            let skipped = usize::from(without(Protection::ParityDelta));
-            for (chunk, new) in segment.chunks.iter().copied().zip(new).skip(skipped) {
-                let mut delta = self.buffer(len);
-                delta.copy_from_slice(&old_of(chunk).ok_or_else(missing)?);
-                xor_into(&mut delta, new);
-                let mut out: Vec<(usize, &mut [u8])> =
-                    live.iter().map(|s| s - k).zip(made.iter_mut().map(|b| &mut b[..])).collect();
-                self.codec.update(chunk, &delta, &mut out)?;
-            }
-        } else {
-            let idle: Vec<usize> = (0..k).filter(|c| !segment.chunks.contains(c)).collect();
-            let idle_bytes = match plan {
-                Plan::Reconstruct(_) | Plan::ReconstructWrite(_) => self.restore_shards(old, &idle, len)?,
-                _ => Vec::new(),
-            };
-            let of_chunk = |c: usize| match idle.iter().position(|i| *i == c) {
-                Some(i) => idle_bytes.get(i),
-                None => segment.chunks.iter().position(|d| *d == c).and_then(|i| new.get(i)),
-            };
-            if !live.is_empty() {
-                let data: Vec<&[u8]> =
-                    (0..k).map(|c| of_chunk(c).map(|b| &b[..])).collect::<Option<_>>().ok_or_else(missing)?;
-                let mut out: Vec<(usize, &mut [u8])> =
-                    live.iter().map(|s| s - k).zip(made.iter_mut().map(|b| &mut b[..])).collect();
-                self.codec.encode(&data, &mut out)?;
-            }
-        }
-        Ok(live.iter().copied().zip(made.into_iter().map(|b| b.freeze())).collect())
+        outcome
     }
 
     /// The writes that bring these shards to every member that must take them.

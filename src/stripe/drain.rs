@@ -2,7 +2,8 @@
 //!
 //! They linger for a while, because a block that is written again before it went home costs
 //! nothing more, and neighbours come home together. When the staging memory or the journal fills,
-//! they go at once, oldest first.
+//! they go at once, oldest first. Then two batches are under way, so that one reads while the other
+//! writes.
 
 use super::engine::Stripes;
 use crate::error::Result;
@@ -10,6 +11,7 @@ use crate::member::Member;
 use crate::mutation::{Protection, without};
 use futures::StreamExt;
 use futures::channel::mpsc::{Receiver, Sender, channel};
+use futures::stream::FuturesUnordered;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +22,8 @@ const LINGER: Duration = Duration::from_millis(200);
 const STEP: Duration = Duration::from_millis(10);
 /// How often it is tried to empty the journal for a new member before nothing may stay in it.
 const PATIENCE: u32 = 100;
+/// Batches on their way home at once, if there is much to bring.
+const BATCHES: usize = 2;
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -70,20 +74,36 @@ impl Stripes {
         let Some(mut kicks) = kicks else { return };
         let this = Arc::clone(self);
         self.env.spawn(Box::pin(async move {
+            let mut under_way = FuturesUnordered::new();
             while !this.destager.closed.load(Ordering::Acquire) {
-                if this.has_nothing_to_do() {
-                    if kicks.next().await.is_none() {
-                        return;
+                if under_way.is_empty() {
+                    if this.has_nothing_to_do() {
+                        if kicks.next().await.is_none() {
+                            return;
+                        }
+                        continue;
                     }
-                    continue;
+                    this.linger().await;
                 }
-                this.linger().await;
-                if this.advance().await.is_err() {
-                    this.staging.wake();
-                    this.env.sleep(RETRY).await;
+                let more = this.is_full() && this.staging.has_queued() && under_way.len() < BATCHES;
+                if more || under_way.is_empty() {
+                    under_way.push(this.step());
+                }
+                if !more {
+                    under_way.next().await;
                 }
             }
+            // What has begun to come home does so to the end.
+            while under_way.next().await.is_some() {}
         }));
+    }
+
+    /// As [`Self::advance`]; after a failure it takes its time.
+    async fn step(self: &Arc<Self>) {
+        if self.advance().await.is_err() {
+            self.staging.wake();
+            self.env.sleep(RETRY).await;
+        }
     }
 
     /// Something was staged, or waits for a sync.
@@ -127,7 +147,8 @@ impl Stripes {
         if self.is_full() {
             self.staging.unpark();
         }
-        let stripes = self.staging.next_stripes(self.journal.parity_budget(), |n| self.parity_cost(n));
+        let budget = self.journal.parity_budget() / BATCHES as u64;
+        let stripes = self.staging.next_stripes(budget, |n| self.parity_cost(n));
         match stripes.is_empty() {
             false => self.destage(&stripes).await,
             true if self.tables_are_home() => self.flush().await,

@@ -152,16 +152,31 @@ impl Stripes {
     /// Writes to members side by side, and enters the checksums. A member that could not take its
     /// write is reported, and the whole fails only if the array cannot do without it.
     pub(super) async fn store(&self, stores: Vec<Store>, pin: Option<&Pinned>) -> Result<()> {
-        let writes = stores.into_iter().map(|s| async move {
+        let stores = stores.into_iter().map(|store| (0, pin, store)).collect();
+        self.store_each(stores).await.into_iter().map(|(_, done)| done).collect()
+    }
+
+    /// As [`Self::store`], for writes that belong to several things: of each its number and outcome.
+    pub(super) async fn store_each(
+        &self,
+        stores: Vec<(usize, Option<&Pinned>, Store)>,
+    ) -> Vec<(usize, Result<()>)> {
+        let writes = stores.into_iter().map(|(index, pin, s)| async move {
             let done = s.member.write(s.offset, s.pieces, Persistence::Cached).await;
             let first = (s.offset - s.member.data_offset()) / BLOCK_BYTES;
             let done = match done {
                 Ok(()) => self.integrity.table(&s.member).enter(first, &s.sums, pin).await,
                 failed => failed,
             };
-            (s.member, done)
+            (index, s.member, done)
         });
-        self.settle_all_of(join_all(writes).await).await
+        let mut outcomes = Vec::new();
+        for (index, member, done) in join_all(writes).await {
+            if let Err(error) = done {
+                outcomes.push((index, self.settle(&member, error).await));
+            }
+        }
+        outcomes
     }
 
     /// Enters checksums of rows of a shard on every member that holds it.

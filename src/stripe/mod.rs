@@ -16,6 +16,7 @@ mod engine;
 mod full;
 mod gather;
 mod lock;
+mod parity;
 mod plan;
 mod read;
 mod recover;

@@ -48,6 +48,11 @@ impl Staging {
         self.count.load(Ordering::Acquire) == 0
     }
 
+    /// Whether a stripe waits to come home.
+    pub fn has_queued(&self) -> bool {
+        !self.state().queue.is_empty()
+    }
+
     /// Whether so much is staged that it should be brought home at once.
     pub fn is_pressed(&self) -> bool {
         self.count.load(Ordering::Acquire) > self.limit_blocks / 2

@@ -3,7 +3,7 @@
 //! They are kept and written again before the stripe is used for anything that depends on its
 //! parity. Meanwhile its lost chunks cannot be reconstructed, and everything else can be read.
 
-use super::engine::{Stripes, part, to_usize};
+use super::engine::{Store, Stripes, part, to_usize};
 use super::lock::Mode;
 use super::roster::Roster;
 use crate::env::join_all;
@@ -133,33 +133,59 @@ impl Settling {
     }
 }
 
+fn pin_of(load: &Load) -> Option<&Pinned> {
+    load.pin.as_ref().filter(|_| !without(Protection::SumsKeepFrame))
+}
+
 impl Stripes {
     /// Writes to a stripe, with its exclusive lock held. What members lack afterwards is kept.
     pub(super) async fn store_whole(&self, stripe: StripeIndex, load: Load) -> Result<()> {
-        let done = self.try_store(stripe, &load).await;
-        // Only now: a sync that began before does not make these writes durable.
-        self.settling.insert(stripe);
-        match done {
-            Ok(()) => self.epochs.note(stripe, true, load.pin.as_ref()),
-            Err(_) if without(Protection::TornKept) => {}
-            Err(_) => self.torn.keep(stripe, load),
-        }
-        done
+        self.store_all(vec![(stripe, load)]).await.into_iter().collect()
     }
 
-    async fn try_store(&self, stripe: StripeIndex, load: &Load) -> Result<()> {
+    /// Writes to stripes side by side, with their exclusive locks held; answers in their order. What members
+    /// lack of a stripe afterwards is kept.
+    pub(super) async fn store_all(&self, loads: Vec<(StripeIndex, Load)>) -> Vec<Result<()>> {
+        let mut outcomes = Vec::with_capacity(loads.len());
+        let mut stores = Vec::with_capacity(loads.len());
+        for (index, (stripe, load)) in loads.iter().enumerate() {
+            outcomes.push(match self.prepare(*stripe, load).await {
+                Ok(of_stripe) => {
+                    stores.extend(of_stripe.into_iter().map(|store| (index, pin_of(load), store)));
+                    Ok(())
+                }
+                Err(e) => Err(e),
+            });
+        }
+        for (index, outcome) in self.store_each(stores).await {
+            if let (Err(e), Some(known)) = (outcome, outcomes.get_mut(index)) {
+                *known = Err(e);
+            }
+        }
+        for ((stripe, load), outcome) in loads.into_iter().zip(&outcomes) {
+            // Only now: a sync that began before does not make these writes durable.
+            self.settling.insert(stripe);
+            match outcome {
+                Ok(()) => self.epochs.note(stripe, true, load.pin.as_ref()),
+                Err(_) if without(Protection::TornKept) => {}
+                Err(_) => self.torn.keep(stripe, load),
+            }
+        }
+        outcomes
+    }
+
+    /// What is to be written to the members, after what needs no more than an entry in a table.
+    async fn prepare(&self, stripe: StripeIndex, load: &Load) -> Result<Vec<Store>> {
         let roster = self.writable_roster()?;
         if load.fresh && !without(Protection::FreshIsZero) {
             self.enter_zeroes(&roster, stripe, load.pin.as_ref()).await?;
         }
-        let pin = load.pin.as_ref().filter(|_| !without(Protection::SumsKeepFrame));
         for row in load.bare.iter().filter(|_| !without(Protection::BareParityUnknown)) {
             for shard in self.shape.data()..self.shape.width() {
-                self.enter_shard(&roster, stripe, shard, *row, &[UNKNOWN], pin).await?;
+                self.enter_shard(&roster, stripe, shard, *row, &[UNKNOWN], pin_of(load)).await?;
             }
         }
-        let stores = self.stores(&roster, stripe, load.shreds.iter().cloned());
-        self.store(stores, pin).await
+        Ok(self.stores(&roster, stripe, load.shreds.iter().cloned()))
     }
 
     /// Makes every block of a stripe read as zeroes.
