@@ -191,6 +191,11 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
     (500_284, None, "freeing space that a member did not answer came about later, over newer blocks"),
     (105_732, None, "a block of a lost member went home without parity, that is nowhere"),
     (109, Some(Scenario::Storm), "what a start made of a torn stripe was not in the journal"),
+    (
+        60_001_859,
+        None,
+        "parity that was not made anew with its row, its member being lost, was taken for the row's",
+    ),
     (30_003_998, None, "a replacement waited for ever for blocks of rows beyond repair"),
     (635, Some(Scenario::Storm), "a checkpoint was made before the one before it was durable everywhere"),
 ];

@@ -152,10 +152,11 @@ impl Replay {
         for Piece { block, version, crc } in parity.pieces {
             let bytes = self.versions.get(&(block, version)).cloned();
             redo.changes.data.insert(block, Underway { sum: crc, bytes });
+            let row = u32::try_from(block % self.stripe_blocks % self.chunk_blocks).unwrap_or(u32::MAX);
+            // Parity whose member is lost by now is not logged anew, and that of before is not the row's.
+            redo.changes.parity.retain(|(_, r), _| *r != row);
             if parity.bare {
-                let row = u32::try_from(block % self.stripe_blocks % self.chunk_blocks).unwrap_or(u32::MAX);
                 redo.changes.bare.insert(row);
-                redo.changes.parity.retain(|(_, r), _| *r != row);
             }
             if self.so_far.staged.get(&block).is_some_and(|s| s.version == version) {
                 self.so_far.staged.remove(&block);
@@ -299,6 +300,22 @@ mod tests {
         let more = vec![data(3, 9, 4), bare(9, 3), data(4, 12, 5), parity(1, &[(12, 4)], 6)];
         let r = replay(begun.into_iter().chain(more).collect());
         assert_eq!((rows(&r), row(&r, 1)), (vec![1], Some(6)));
+    }
+
+    #[test]
+    fn parity_that_a_later_change_of_its_row_did_not_bring_is_not_the_rows() {
+        let parity = |block, version, shards: &[u8]| {
+            let row = |shard: &u8| ParityRow {
+                shard: *shard,
+                row_block: 0,
+                bytes: Bytes::from(vec![*shard; 4096]),
+            };
+            let pieces = vec![Piece { block, version, crc: 9 }];
+            let rows = shards.iter().map(row).collect();
+            Record::Parity(ParityRecord { stripe: 1, fresh: false, bare: false, pieces, rows })
+        };
+        let r = replay(vec![data(1, 8, 1), parity(8, 1, &[4, 5]), data(2, 8, 2), parity(8, 2, &[5])]);
+        assert_eq!(r.redo[&1].changes.parity.keys().copied().collect::<Vec<_>>(), [(5, 0)]);
     }
 
     #[test]
