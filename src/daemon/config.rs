@@ -125,7 +125,7 @@ impl Config {
             probe_interval_ms: 1_000,
             max_rebuild_rate: 0,
             inflight_bytes: 64 << 20,
-            staging_bytes: 64 << 20,
+            staging_bytes: 128 << 20,
             checksum_cache_bytes: 32 << 20,
             buffer_bytes: 64 << 20,
             max_connections: 64,

@@ -216,9 +216,9 @@ impl Areas {
     }
 }
 
-/// A 128th of the member, in whole MiB, within its limits.
+/// A 32nd of the member, in whole MiB, within its limits.
 fn journal_len(member_bytes: u64) -> u64 {
-    let share = member_bytes / 128;
+    let share = member_bytes / 32;
     (share - share % (1 << 20)).clamp(JOURNAL_MIN_BYTES, JOURNAL_MAX_BYTES)
 }
 
