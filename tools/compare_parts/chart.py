@@ -6,15 +6,14 @@ WIDTH, EDGE, NAMES, VALUES = 720, 20, 130, 80
 BAR, GAP, HEAD, GROUP_HEAD, GROUP_GAP = 14, 5, 46, 22, 12
 # The card has a ground of its own, so that it can be read whatever the page around it looks like.
 STYLE = """
-svg { --ground: #ffffff; --edge: #d8dee4; --text: #1f2328; --dim: #59636e; --own: #2f6fdb; --peer: #a9b4c0;
-  --limit: #ffffff }
-@media (prefers-color-scheme: dark) { svg { --ground: #151b23; --edge: #3d444d; --text: #e6edf3; --dim: #9198a1;
-  --own: #5b9bff; --peer: #5d6773; --limit: #151b23 } }
-text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--text) }
-.title { font-size: 15px; font-weight: 600 } .dim { fill: var(--dim) } .group { font-weight: 600 }
-.ground { fill: var(--ground); stroke: var(--edge) }
-.own { fill: var(--own) } .peer { fill: var(--peer) }
-.limit { fill: var(--limit); stroke: var(--dim); stroke-dasharray: 3 2 }
+text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328 }
+.title { font-size: 15px; font-weight: 600 } .group { font-weight: 600 } .dim { fill: #59636e }
+.ground { fill: #ffffff; stroke: #d8dee4 } .own { fill: #2f6fdb } .peer { fill: #a9b4c0 }
+.limit { fill: none; stroke: #59636e; stroke-dasharray: 3 2 }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3 } .dim { fill: #9198a1 } .ground { fill: #151b23; stroke: #3d444d }
+.own { fill: #5b9bff } .peer { fill: #5d6773 } .limit { stroke: #9198a1 }
+}
 """
 
 

@@ -72,9 +72,10 @@ class Report:
         rounds = max((len(runs) for row in self.found.values() for runs in row.values()), default=0)
         on = "loop devices (direct I/O) over image files" if a.loop else "image files, O_DIRECT"
         lines = [
-            f"Machine: {b.machine}. Medians of {rounds} interleaved rounds of {a.seconds} s, of {a.sustained} s where "
-            f"writes last; {a.size / GIB:g} GiB of each volume are used, {a.tmpfs_size / GIB:g} GiB on tmpfs; a burst "
-            f"is {a.burst / MIB:g} MiB, palisade's staging {a.staging / MIB:g} MiB.", "",
+            f"Machine: {b.machine}. {f'Medians of {rounds} interleaved rounds' if rounds > 1 else 'One round'} of "
+            f"{a.seconds} s each, of {a.sustained} s where writes last; {a.size / GIB:g} GiB of each volume are used, "
+            f"{a.tmpfs_size / GIB:g} GiB on tmpfs; a burst is {a.burst / MIB:g} MiB, palisade's staging "
+            f"{a.staging / MIB:g} MiB.", "",
             f"- palisade: 4+2, checksums verified at every read; over {on}. NBD over a unix socket, as the other servers.",
             f"- {self.note('palisade-loop')}", f"- {self.note('qemu')}", f"- {self.note('nbdkit')}",
             f"- {self.note('btrfs6')}", f"- {self.note('md')}",
@@ -102,7 +103,7 @@ class Report:
         lines = ["## Targets", "", "| | target | measured | |", "|---|---|---:|---|"]
         for v in self.verdicts:
             t = v.target
-            measured = "" if v.median is None else f"{v.median:.2f}{' ' if t.unit != 'x' else ''}{t.unit}"
+            measured = "" if v.median is None else f"{v.median:.2f} {t.unit}"
             word = {True: "met", False: "**not met**", None: "not measured"}[v.met]
             lines.append(f"| {t.what} | {t.goal} | {measured} | {word} |")
         return "\n".join(lines)

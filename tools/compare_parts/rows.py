@@ -1,5 +1,5 @@
 """What is measured. A row's `once` is one round of it: every peer in turn."""
-import dataclasses, time
+import dataclasses
 from typing import Callable
 
 from .fio import Fio, Job, figures
@@ -49,8 +49,9 @@ def lasting(key, job):
         raw, palisade = b.peers(["raw", "palisade"])
         b.settle()
         b.note(key, "raw", raw.small_writes(b.args.seconds))
-        ramp = max(b.args.sustained // 6, 1)
-        b.note(key, "palisade", b.measure(palisade, job, seconds=b.args.sustained - ramp, ramp_s=ramp))
+        # What is measured begins when the journal is full.
+        ramp_s = max(b.args.sustained // 6, 2)
+        b.note(key, "palisade", b.measure(palisade, job, seconds=b.args.sustained, ramp_s=ramp_s))
     return Row(key, ("raw", "palisade"), once)
 
 
@@ -114,16 +115,18 @@ def rebuild_p99(b):
     b.note("p99-healthy", "palisade", b.measure(palisade, READ_4K, seconds=b.args.seconds))
     lost = palisade.fail(LOST[0])
     b.note("p99-lost", "palisade", b.measure(palisade, READ_4K, seconds=b.args.seconds))
-    # fio reads before the rebuild begins, and is told to end when it has: nothing else is counted.
+    b.settle()
+    # fio begins when the rebuild has, and is told to end when it ends: nothing else is counted.
+    palisade.begin_rebuild(LOST[0], lost)
     reader = Fio(READ_4K.args(palisade.where(), palisade.bytes, seconds=LONG_S))
     try:
-        time.sleep(0.5)
-        palisade.begin_rebuild(LOST[0], lost)
         palisade.wait_rebuilt()
     finally:
         reader.interrupt()
-        found = reader.finish(early=True)
-    b.note("p99-rebuilding", "palisade", figures(found[0]))
+        found = figures(reader.finish(early=True)[0])
+    if found["requests"] < 1000:
+        raise Trouble("the rebuild ended before anything was read beside it; give a larger --size")
+    b.note("p99-rebuilding", "palisade", found)
 
 
 def memory(b):

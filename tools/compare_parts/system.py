@@ -129,8 +129,9 @@ class Scratch:
         return path
 
     def loop(self, image):
-        """A loop device over a file, without the page cache in between."""
-        device = run("losetup", "--find", "--show", "--direct-io=on", image).strip()
+        """A loop device over a file, without the page cache in between. A tmpfs is that cache."""
+        direct = "off" if file_system(image) == "tmpfs" else "on"
+        device = run("losetup", "--find", "--show", f"--direct-io={direct}", image).strip()
         self.finally_(self.unloop, device, image)
         return device
 
