@@ -90,7 +90,7 @@ class Bench:
             return
         if not os.path.isdir(folder):
             raise Trouble(f"{option}: {folder} is no folder")
-        needed = int(size * (sum(PEERS[key][0].space for key in keys) + 1))
+        needed = int(size * (sum(PEERS[key][0].space for key in keys) + 0.5))
         if free_bytes(folder) < needed:
             raise Trouble(f"{option}: {needed / GIB:.0f} GiB are needed, {free_bytes(folder) / GIB:.0f} are free; give "
                           f"a smaller {'--size' if option == '--dir' else '--tmpfs-size'}, or another folder")

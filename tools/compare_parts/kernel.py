@@ -28,11 +28,10 @@ class Kernel:
 class Btrfs(Kernel):
     """With checksums and copy on write, as it comes; metadata in as many copies as the level may lose and one."""
     tools = ("btrfs", "mkfs.btrfs", "losetup", "mount", "umount")
-    space = 2.0
+    space = 1.75
 
     def __init__(self, bench, bytes_, key, level, parity, folder):
         self.key, self.label, self.bytes, self.parity = key, f"btrfs RAID {level}", bytes_, parity
-        self.mounted = False
         self.grow_loops(bench.scratch, bytes_, folder)
         run("mkfs.btrfs", "-q", "-f", "-d", f"raid{level}", "-m", "raid1c3" if parity > 1 else "raid1", *self.loops())
         self.folder = f"{bench.scratch.runtime}/{key}"
@@ -45,12 +44,10 @@ class Btrfs(Kernel):
         present = self.loops(without)
         options = ["noatime", *options, *(f"device={loop}" for loop in present)]
         run("mount", "-t", "btrfs", "-o", ",".join(options), present[0], self.folder)
-        self.mounted = True
 
     def unmount(self):
-        if self.mounted:
+        if os.path.ismount(self.folder):
             run("umount", self.folder)
-            self.mounted = False
 
     def settle(self):
         run("btrfs", "filesystem", "sync", self.folder)
@@ -60,7 +57,9 @@ class Btrfs(Kernel):
         self.unmount()
         for i in lost:
             image, loop = self.members[i]
-            self.scratch.unloop(loop, image)
+            if loop:
+                self.scratch.unloop(loop)
+                self.members[i] = (image, None)
         run("btrfs", "device", "scan", "--forget")
         self.mount(lost, [*(["degraded"] if lost else []), *options])
 

@@ -1,7 +1,7 @@
 """NBD servers: palisade, and those it is compared with."""
-import http.client, json, os, pathlib, re, signal, socket, time
+import http.client, json, os, pathlib, re, socket, time
 
-from .system import LIMIT_S, MIB, Trouble, cpu_seconds, run, wait_until
+from .system import LIMIT_S, MIB, Trouble, cpu_seconds, end_stranger, run, wait_until
 
 DATA, PARITY = 4, 2
 
@@ -92,9 +92,10 @@ class Palisade(Server):
         members = [self.new_member() for _ in range(DATA + PARITY)]
         self.command("create", *members, "--data", DATA, "--parity", PARITY, "--size", bytes_)
         self.configure(pathlib.Path(base, f"etc/{self.name}.toml"), bench.staging)
+        self.pid = None
+        self.scratch.finally_(self.stop)
         started = json.loads(self.command("start", "--json"))
         self.pid, self.uri = started["pid"], started["uris"][0]
-        self.scratch.finally_(self.stop)
 
     def configure(self, path, staging):
         text, changed = re.subn(r'(?m)^staging = .*$', f'staging = "{staging}"', path.read_text())
@@ -108,12 +109,14 @@ class Palisade(Server):
     def stop(self):
         try:
             self.command("stop")
+        except Trouble:
+            # None: it was being started, and nobody knows how far that came.
+            if self.pid is None:
+                return
+            raise
         finally:
-            gone = lambda: not os.path.exists(f"/proc/{self.pid}")
-            try:
-                wait_until("the daemon ends", gone, 5)
-            except Trouble:
-                os.kill(self.pid, signal.SIGKILL)
+            if self.pid:
+                end_stranger(self.pid)
 
     def status(self):
         connection = UnixHttp(f"{self.env['PALISADE_RUNTIME_DIR']}/{self.name}/control.sock")
@@ -154,7 +157,7 @@ class Palisade(Server):
         new = self.new_member()
         self.command("replace", slot, new)
         if self.loops:
-            self.scratch.unloop(lost, self.images[lost])
+            self.scratch.unloop(lost)
         os.unlink(self.images[lost])
 
     def wait_rebuilt(self):

@@ -54,6 +54,20 @@ def end(process):
         process.wait()
 
 
+def end_stranger(pid):
+    """Waits for the end of a program that was started for us and told to end; not for long."""
+    def gone():
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            return True
+    try:
+        wait_until(f"process {pid} ends", gone, 10)
+    except Trouble:
+        os.kill(pid, signal.SIGKILL)
+        raise
+
+
 def cpu_seconds(pid):
     """User and system time of all threads."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -99,17 +113,23 @@ class Scratch:
     """Folders, files, loops, mounts and daemons of one run. What is made here is undone in reverse order."""
 
     def __init__(self, folder, tmpfs):
-        self.undo = contextlib.ExitStack()
-        self.disk = self._folder(folder)
-        self.tmpfs = self._folder(tmpfs) if tmpfs else None
-        # Sockets: their paths may have no more than 107 bytes, whatever --dir is.
-        self.runtime = self._folder(None)
+        self.undo, self.folders = contextlib.ExitStack(), []
+        try:
+            self.disk = self._folder(folder)
+            self.tmpfs = self._folder(tmpfs) if tmpfs else None
+            # Sockets: their paths may have no more than 107 bytes, whatever --dir is.
+            self.runtime = self._folder(None)
+        except BaseException:
+            self.undo.close()
+            raise
+        self.finally_(self.unloop_all)
 
     def _folder(self, parent):
         try:
-            made = tempfile.mkdtemp(prefix="plsd-", dir=parent and os.path.abspath(parent))
+            made = os.path.realpath(tempfile.mkdtemp(prefix="plsd-", dir=parent))
         except OSError as why:
             raise Trouble(f"cannot make a folder in {parent}: {why.strerror}") from None
+        self.folders.append(made)
         self.undo.callback(shutil.rmtree, made, ignore_errors=True)
         return made
 
@@ -131,15 +151,17 @@ class Scratch:
     def loop(self, image):
         """A loop device over a file, without the page cache in between. A tmpfs is that cache."""
         direct = "off" if file_system(image) == "tmpfs" else "on"
-        device = run("losetup", "--find", "--show", f"--direct-io={direct}", image).strip()
-        self.finally_(self.unloop, device, image)
-        return device
+        return run("losetup", "--find", "--show", f"--direct-io={direct}", image).strip()
 
-    def unloop(self, device, image):
-        """Lets go of a loop device, unless it is gone or was given to another file since."""
-        now = pathlib.Path("/sys/block", os.path.basename(device), "loop/backing_file")
-        if now.exists() and now.read_text().strip().startswith(image):
-            run("losetup", "-d", device)
+    def unloop(self, device):
+        run("losetup", "-d", device)
+
+    def unloop_all(self):
+        """Lets go of every loop device over a file of this run, also of one that was being made when it ended."""
+        for backing in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
+            with contextlib.suppress(OSError):
+                if backing.read_text().startswith(tuple(folder + "/" for folder in self.folders)):
+                    self.unloop(f"/dev/{backing.parts[3]}")
 
     def members(self, name, count, bytes_, loops, folder=None):
         """Image files for the members of an array, or loop devices over them."""
