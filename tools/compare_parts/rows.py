@@ -124,8 +124,10 @@ def rebuild_p99(b):
     finally:
         reader.interrupt()
         found = figures(reader.finish(early=True)[0])
+    # A 99th percentile of fewer says nothing.
     if found["requests"] < 1000:
-        raise Trouble("the rebuild ended before anything was read beside it; give a larger --size")
+        b.say("rebuild-p99: the rebuild ended too soon; give a larger --size")
+        return
     b.note("p99-rebuilding", "palisade", found)
 
 

@@ -46,7 +46,7 @@ def targets(on_loops):
                  lambda get, n=n: get(f"degraded-{n}", "palisade", "share")) for n, word in ((1, "one"), (2, "two"))),
         ratio("rebuild", "rebuild of one member", 0.8, "raw", "mib_s", f"{LIMIT}, four read and one written"),
         ratio("scrub", "scrub", 0.8, "raw", "mib_s", f"{LIMIT}, six read"),
-        Target("p99-rebuilding", "p99 of 4K reads while rebuilding", "at most 2 x without, whole", 2, False, "x",
+        Target("p99-healthy", "p99 of 4K reads while rebuilding", "at most 2 x without, whole", 2, False, "x",
                lambda get: get("p99-rebuilding", "palisade", "p99_us") / get("p99-healthy", "palisade", "p99_us")),
         Target("memory", "memory, at most ever resident", "at most 64 MiB + 20 MiB/TiB + staging", 1, False, "x",
                lambda get: get("memory", "palisade", "peak_mib") / get("memory", "palisade", "bound_mib")),
