@@ -44,7 +44,7 @@ class Fio:
         self.process.send_signal(signal.SIGINT)
 
     def finish(self, early=False):
-        """What each job says, as fio prints it."""
+        """What each job says, as fio prints it; nothing, if it was ended before it began."""
         try:
             out, err = self.process.communicate()
         except BaseException:
@@ -55,7 +55,8 @@ class Fio:
             jobs = json.loads(out[out.index("{"):])["jobs"]
         except (ValueError, KeyError):
             jobs = []
-        if not jobs or not early and (self.process.returncode or any(job["error"] for job in jobs)):
+        failed = not jobs or self.process.returncode or any(job["error"] for job in jobs)
+        if failed and not early:
             raise Trouble(f"{' '.join(self.command)} fails: {(err or out[:2000]).strip()}")
         return jobs
 

@@ -76,7 +76,8 @@ class Report:
             f"{a.seconds} s each, of {a.sustained} s where writes last; {a.size / GIB:g} GiB of each volume are used, "
             f"{a.tmpfs_size / GIB:g} GiB on tmpfs; a burst is {a.burst / MIB:g} MiB, palisade's staging "
             f"{a.staging / MIB:g} MiB.", "",
-            f"- palisade: 4+2, checksums verified at every read; over {on}. NBD over a unix socket, as the other servers.",
+            f"- palisade: 4+2, checksums verified at every read; over {on}. NBD over a unix socket, as the other "
+            "servers.",
             f"- {self.note('palisade-loop')}", f"- {self.note('qemu')}", f"- {self.note('nbdkit')}",
             f"- {self.note('btrfs6')}", f"- {self.note('md')}",
         ]
@@ -88,8 +89,8 @@ class Report:
         about = {
             "palisade-loop": "palisade, loops: the same over six loop devices (direct I/O), as btrfs has them.",
             "qemu": "qemu-nbd: cache none, native, over one raw file: no redundancy, no checksums.",
-            "nbdkit": "nbdkit file: cache=none (through the page cache, dropped soon), over one raw file: no redundancy, "
-                      "no checksums. nbdkit memory: in its own memory.",
+            "nbdkit": "nbdkit file: cache=none (through the page cache, dropped soon), over one raw file: no "
+                      "redundancy, no checksums. nbdkit memory: in its own memory.",
             "btrfs6": "btrfs RAID 6 and 5: six loop devices (direct I/O), checksums, one file; fio io_uring, O_DIRECT, "
                       "without NBD.",
             "md": "Linux md RAID 6: six loop devices (direct I/O); fio io_uring, O_DIRECT, without NBD. No checksums.",
