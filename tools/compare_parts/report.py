@@ -78,8 +78,8 @@ class Report:
             f"{a.staging / MIB:g} MiB.", "",
             f"- palisade: 4+2, checksums verified at every read; over {on}. NBD over a unix socket, as the other "
             "servers.",
-            f"- {self.note('palisade-loop')}", f"- {self.note('qemu')}", f"- {self.note('nbdkit')}",
-            f"- {self.note('btrfs6')}", f"- {self.note('md')}",
+            *(f"- {self.note(key)}" for key in ("palisade-loop", "qemu", "nbdkit", "btrfs6", "md")
+              if any(key in row.peers for row in b.rows)),
         ]
         if self.broken_off:
             lines += ["", "**The run was broken off: the last rounds are missing.**"]
