@@ -1,5 +1,5 @@
 """One run: the peers, made when they are first needed, and everything that was measured."""
-import os
+import os, sys
 
 from . import fio
 from .bounds import Raw
@@ -127,7 +127,7 @@ class Bench:
 
     def say(self, text):
         if not self.args.quiet:
-            print(f"  {text}", flush=True)
+            print(f"  {text}", file=sys.stderr)
 
     def run(self):
         """Row by row; in each round of a row all peers take their turns."""
