@@ -342,7 +342,7 @@ impl Journal {
     /// Whether the ring is filling up.
     pub fn is_pressed(&self) -> bool {
         let state = self.state();
-        !state.waiting.is_empty() || state.ring.used() > self.data_share(&state) / 2
+        !state.waiting.is_empty() || state.ring.used() > self.data_share(&state) / 4 * 3
     }
 
     /// Whether so much of the ring is in use that changed pages of the tables should go home, since

@@ -1,11 +1,12 @@
 //! When staged blocks come home.
 //!
-//! They linger for a while, because a block that is written again before it went home costs
-//! nothing more, and neighbours come home together. When the staging memory or the journal fills,
-//! they go at once, oldest first. Then two batches are under way, so that one reads while the other
-//! writes.
+//! They linger while others are written, because disks that bring blocks home answer writes later, a
+//! block that is written again before it went home costs nothing more, and neighbours come home together.
+//! When nobody writes they go. When the staging memory or the journal fills they go at once, oldest
+//! first, and two batches are under way, so that one reads while the other writes.
 
 use super::engine::Stripes;
+use crate::env::Moment;
 use crate::error::Result;
 use crate::member::Member;
 use crate::mutation::{Protection, without};
@@ -16,8 +17,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long blocks linger.
+/// Blocks linger until nobody has written for so long...
 const LINGER: Duration = Duration::from_millis(200);
+/// ...but not longer than this.
+const LONGEST: Duration = Duration::from_secs(2);
 /// How often it is looked whether they may.
 const STEP: Duration = Duration::from_millis(10);
 /// How often it is tried to empty the journal for a new member before nothing may stay in it.
@@ -33,6 +36,12 @@ pub(super) struct Destager {
     kicks: Mutex<Option<Receiver<()>>>,
     closed: AtomicBool,
     hurries: AtomicUsize,
+}
+
+/// Since when nobody has written.
+struct Calm {
+    writes: u64,
+    since: Moment,
 }
 
 /// While it is held everything goes home at once.
@@ -75,6 +84,7 @@ impl Stripes {
         let this = Arc::clone(self);
         self.env.spawn(Box::pin(async move {
             let mut under_way = FuturesUnordered::new();
+            let mut calm = Calm { writes: 0, since: this.env.now() };
             while !this.destager.closed.load(Ordering::Acquire) {
                 if under_way.is_empty() {
                     if this.has_nothing_to_do() {
@@ -83,7 +93,7 @@ impl Stripes {
                         }
                         continue;
                     }
-                    this.linger().await;
+                    this.linger(&mut calm).await;
                 }
                 let more = this.is_full() && this.staging.has_queued() && under_way.len() < BATCHES;
                 if more || under_way.is_empty() {
@@ -120,9 +130,17 @@ impl Stripes {
             && self.torn.is_empty()
     }
 
-    async fn linger(&self) {
-        let until = self.env.now().after(LINGER);
-        while !self.is_pressed() && self.env.now() < until && !self.destager.closed.load(Ordering::Acquire) {
+    /// Waits until blocks should go home.
+    async fn linger(&self, calm: &mut Calm) {
+        let begin = self.env.now();
+        while !self.is_pressed() && !self.destager.closed.load(Ordering::Acquire) {
+            let (now, writes) = (self.env.now(), self.staging.writes());
+            if calm.writes != writes {
+                *calm = Calm { writes, since: now };
+            }
+            if now.since(calm.since) >= LINGER || now.since(begin) >= LONGEST {
+                break;
+            }
             self.env.sleep(STEP).await;
         }
     }

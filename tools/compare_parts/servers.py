@@ -87,7 +87,7 @@ class Palisade(Server):
         self.env = dict(os.environ, PALISADE_CONFIG_DIR=f"{base}/etc", PALISADE_RUNTIME_DIR=f"{base}/run",
                         PALISADE_STATE_DIR=f"{base}/state")
         # Sparse. As large as the journal needs to hold what staging may: it grows with the members.
-        self.member_bytes = max(bytes_ // DATA * 33 // 32 + 64 * MIB, 64 * bench.staging) // MIB * MIB
+        self.member_bytes = max(bytes_ // DATA * 33 // 32 + 64 * MIB, 32 * bench.staging) // MIB * MIB
         self.images = {}
         members = [self.new_member() for _ in range(DATA + PARITY)]
         self.command("create", *members, "--data", DATA, "--parity", PARITY, "--size", bytes_)
