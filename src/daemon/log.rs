@@ -1,7 +1,7 @@
 //! The log, and events in words.
 
 use crate::observe::{Damage, Event, Finding, Observer};
-use crate::units::{Seat, format_size};
+use crate::units::{BLOCK_BYTES, Seat, format_size};
 use std::io::IsTerminal;
 use std::sync::mpsc::SyncSender;
 use tracing_subscriber::EnvFilter;
@@ -57,6 +57,8 @@ fn is_trouble(event: &Event) -> bool {
         | Event::RebuildGaveUp { .. }
         | Event::ScrubFinding(_) => true,
         Event::ScrubFinished { found, .. } => *found > 0,
+        Event::JournalDiscarded { clean } => !clean,
+        Event::StripesProven { lost, unproven, .. } => lost + unproven > 0,
         _ => false,
     }
 }
@@ -106,9 +108,41 @@ fn words(event: &Event) -> String {
         Event::ScrubStarted { .. } | Event::ScrubFinding(_) | Event::ScrubFinished { .. } => {
             scrub_words(event)
         }
+        Event::JournalDiscarded { .. } | Event::StripesChecked { .. } | Event::StripesProven { .. } => {
+            discard_words(event)
+        }
         Event::DeviceRefused { path, reason } => format!("{path} takes no part: {reason}"),
         Event::SpareAdded { path } => format!("{path} attached as a spare"),
         Event::MemberRemoved { path } => format!("{path} removed"),
+    }
+}
+
+fn discard_words(event: &Event) -> String {
+    match event {
+        Event::JournalDiscarded { clean: true } => "the lost journal was discarded, and new members bear one: \
+             the last stop was in order, so that nothing was lost with it"
+            .to_owned(),
+        Event::JournalDiscarded { clean: false } => "the lost journal was discarded, and new members bear one: \
+             what was written last and was in the journal only is lost"
+            .to_owned(),
+        Event::StripesChecked { done: 0, total } => format!("checking {total} stripes before anybody is served"),
+        Event::StripesChecked { done, total } => format!("checked {done} of {total} stripes"),
+        Event::StripesProven { restored, lost, parity, unproven } => {
+            let size = |blocks: &u64| format_size(blocks * BLOCK_BYTES);
+            let mut text = format!(
+                "all stripes are checked: {} of data and {} of parity restored, {} cannot be read until written again",
+                size(restored),
+                size(parity),
+                size(lost)
+            );
+            if *unproven > 0 {
+                text.push_str(&format!(
+                    "; in {unproven} stripes what missing members held is taken from parity that nothing proves"
+                ));
+            }
+            text
+        }
+        _ => String::new(),
     }
 }
 

@@ -200,6 +200,7 @@ fn assemble(
         staging_bytes: config.staging_bytes,
         checksum_cache_bytes: config.checksum_cache_bytes,
         max_rebuild_rate: Some(config.max_rebuild_rate).filter(|rate| *rate > 0),
+        discard: crate::array::Discard::default(),
     };
     let (paths, left_out) = leave_out(config, &run.exclude)?;
     let id = config.uuid;

@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod discard;
 mod every_cut;
 mod hard;
 mod impostor;

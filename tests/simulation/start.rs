@@ -5,7 +5,7 @@ use super::model::Model;
 use super::run::Stats;
 use super::scenario::{JournalOn, Scenario};
 use super::world::{Check, Running, World};
-use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec, Devices};
+use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec, Devices, Discard};
 use palisade::env::sim::{Prng, SimEnv};
 use palisade::error::{Error, ErrorKind};
 use palisade::format::Areas;
@@ -95,6 +95,7 @@ impl World {
             evil: BTreeSet::new(),
             gone_faulty: Arc::default(),
             next_disk: 0,
+            discard: Vec::new(),
             stats: Stats::default(),
         };
         world.format().await?;
@@ -150,6 +151,7 @@ impl World {
             staging_bytes: 1 << 20,
             checksum_cache_bytes: 256 << 10,
             max_rebuild_rate: self.random.chance(200).then_some(4 << 20),
+            discard: Discard::default(),
         }
     }
 
@@ -166,7 +168,9 @@ impl World {
                 Err(e) => return Err(e),
             }
         }
-        let options = self.options(&process);
+        let mut options = self.options(&process);
+        let new = |c: &mut Candidate| self.discard.contains(&c.path);
+        options.discard.journal = candidates.extract_if(.., new).collect();
         let id = self.id;
         let started = process.call(async move {
             let array = Array::assemble(id, candidates, options).await?;
