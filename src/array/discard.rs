@@ -27,13 +27,14 @@ use crate::member::Member;
 use crate::observe::Event;
 use crate::stripe::Stripes;
 use crate::units::{Epoch, EventCount, JournalIndex, Lineage, MemberId};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Formatting has no client waiting: a member may take its time.
 const FORMAT_DEADLINE: Duration = Duration::from_secs(120);
-/// So many times the check says how far it is.
-const TOLD: u64 = 20;
+/// So often the check says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What is to be done about the journal, judged by who is here.
 pub(super) enum Plan {
@@ -83,6 +84,12 @@ pub(super) fn plan(
         let why = format!("{} of any kind may be lost, and one with the journal must be left", needed - 1);
         return refuse(&what, why);
     };
+    if !asked.occupied.is_empty() {
+        let what = format!("nothing was written: {}", asked.occupied.join("; "));
+        return Err(Error::new(ErrorKind::AlreadyExists, what)
+            .array(&identity.name)
+            .hint("give other members, or --force to overwrite what they hold"));
+    }
     let sizes = asked.journal.iter().map(|c| (c.backend.size_bytes(), &c.path));
     let Some((smallest, path)) = sizes.min_by_key(|(size, _)| *size) else { return Ok(Plan::Keep) };
     JournalMembers::plan(count, smallest).map(Plan::Discard).map_err(|e| e.member(path))
@@ -149,15 +156,14 @@ pub(super) async fn replace_journal(
     let ids: Vec<MemberId> = new.iter().map(|_| MemberId::from_random(env.random_id())).collect();
     let mut blank = coordinator.membership();
     blank.bear(&ids);
-    // Until the change is recorded on them they are older than everybody.
-    blank.event_count = EventCount(0);
-    let write_count = coordinator.state().write_count;
+    // Nobody goes by what they say (their write count is the lowest), and one that does not get the change
+    // before a crash is one event behind those that do.
     let formatted = join_all(new.iter().zip(&ids).map(|(candidate, id)| {
         let (member, blank) = (member(candidate, *id, FORMAT_DEADLINE), &blank);
         async move {
             let seat = blank.entry(*id).and_then(|e| e.role.seat());
             ledger::clear(&member, identity, seat).await?;
-            ledger::format(&member, &identity.superblock(*id, member.size_bytes(), blank, write_count)).await
+            ledger::format(&member, &identity.superblock(*id, member.size_bytes(), blank, 0)).await
         }
     }));
     for (done, candidate) in formatted.await.into_iter().zip(new) {
@@ -204,11 +210,11 @@ pub(super) async fn get_over(coordinator: &Coordinator, stripes: &Arc<Stripes>) 
         return Ok(());
     }
     if !m.clean {
-        let step = std::cell::Cell::new(0);
+        let last = Cell::new(None);
         let told = |done: u64, total: u64| {
-            let now = if total == 0 { TOLD } else { done * TOLD / total };
-            if done == 0 || now > step.get() {
-                step.set(now);
+            let now = coordinator.options.env.now();
+            if done == total || last.get().is_none_or(|last| now.since(last) >= TELL_EVERY) {
+                last.set(Some(now));
                 coordinator.tell(Event::StripesChecked { done, total });
             }
         };

@@ -73,9 +73,11 @@ pub struct AssembleOptions {
 /// How to go on without a journal all of whose members are gone.
 #[derive(Clone, Default)]
 pub struct Discard {
-    /// New members to bear a journal in its place, more than m; none if the journal is there. What they
-    /// hold is overwritten: the caller has looked, or was told to force.
+    /// New members to bear a journal in its place, more than m; none if the journal is there.
     pub journal: Vec<Candidate>,
+    /// What of these holds recognisable data, in words: nothing is overwritten then. None if the caller was
+    /// told to force.
+    pub occupied: Vec<String>,
     /// Go on although members of slots are missing, and what they held can only be had from a parity that
     /// nothing proves.
     pub force: bool,

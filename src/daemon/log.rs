@@ -1,8 +1,10 @@
 //! The log, and events in words.
 
+use super::ready::{Teller, Word};
 use crate::observe::{Damage, Event, Finding, Observer};
 use crate::units::{BLOCK_BYTES, Seat, format_size};
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use tracing_subscriber::EnvFilter;
 
@@ -24,18 +26,45 @@ pub fn start() {
 /// Logs every event, and wakes whoever keeps the configuration in step with the members.
 pub struct LogObserver {
     wake: SyncSender<()>,
+    teller: Teller,
+    /// The tenths of the check of all stripes that were logged.
+    tenths: AtomicU64,
 }
 
 impl LogObserver {
     /// `wake` should have room for one message: more would say the same.
-    pub fn new(wake: SyncSender<()>) -> Self {
-        Self { wake }
+    pub fn new(wake: SyncSender<()>, teller: Teller) -> Self {
+        Self { wake, teller, tenths: AtomicU64::new(0) }
+    }
+
+    /// Whoever waits for the array to start hears of what concerns the start alone. Says whether it is worth
+    /// a line in the log.
+    fn tell(&self, event: &Event, text: &str) -> bool {
+        match event {
+            Event::StripesChecked { done, total } => {
+                self.teller.say(&Word::Checking(*done, *total));
+                let tenth = (done * 10).checked_div(*total).unwrap_or(10);
+                *done == 0 || self.tenths.swap(tenth, Ordering::Relaxed) != tenth
+            }
+            Event::JournalDiscarded { .. } | Event::StripesProven { .. } => {
+                self.teller.say(&Word::Remark(text.to_owned()));
+                true
+            }
+            Event::ArrayStarted { .. } => {
+                self.teller.hang_up();
+                true
+            }
+            _ => true,
+        }
     }
 }
 
 impl Observer for LogObserver {
     fn event(&self, event: Event) {
         let text = words(&event);
+        if !self.tell(&event, &text) {
+            return;
+        }
         if is_trouble(&event) {
             tracing::warn!("{text}");
         } else {
@@ -119,11 +148,12 @@ fn words(event: &Event) -> String {
 
 fn discard_words(event: &Event) -> String {
     match event {
-        Event::JournalDiscarded { clean: true } => "the lost journal was discarded, and new members bear one: \
-             the last stop was in order, so that nothing was lost with it"
+        Event::JournalDiscarded { clean: true } => "the lost journal was discarded, and new members bear one. \
+             The last stop was in order, so that nothing is lost"
             .to_owned(),
-        Event::JournalDiscarded { clean: false } => "the lost journal was discarded, and new members bear one: \
-             what was written last and was in the journal only is lost"
+        Event::JournalDiscarded { clean: false } => "the lost journal was discarded, and new members bear one. \
+             Lost are writes that had been answered and were not yet home on the members that hold data; \
+             blocks whose writing was cut short cannot be read (EIO) until they are written again"
             .to_owned(),
         Event::StripesChecked { done: 0, total } => format!("checking {total} stripes before anybody is served"),
         Event::StripesChecked { done, total } => format!("checked {done} of {total} stripes"),
