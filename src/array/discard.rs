@@ -45,11 +45,7 @@ pub(super) enum Plan {
 }
 
 /// Judges what was asked. Of the standings the last are those of the new members.
-pub(super) fn plan(
-    identity: &Identity,
-    asked: &Discard,
-    standings: &[Standing],
-) -> Result<Plan> {
+pub(super) fn plan(identity: &Identity, asked: &Discard, standings: &[Standing]) -> Result<Plan> {
     let bears = |s: &Standing| match s {
         Standing::Current { role, .. } => role.is_in_sync() && matches!(role, Role::Journal(..)),
         Standing::Stale(_) | Standing::Refused(_) => false,
@@ -68,12 +64,16 @@ pub(super) fn plan(
     }
     if old.iter().any(bears) {
         let what = "there is nothing to discard: a current member that bears the journal is here";
-        return refuse(what, "start it without --discard-journal, and replace those that are gone".to_owned());
+        return refuse(
+            what,
+            "start it without --discard-journal, and replace those that are gone".to_owned(),
+        );
     }
     for (standing, candidate) in new.iter().zip(&asked.journal) {
         let in_use = |role: &Role| !matches!(role, Role::Journal(..));
         if matches!(standing, Standing::Current { role, .. } if in_use(role)) {
-            let error = Error::new(ErrorKind::InvalidInput, "is a member of this array, and bears no journal");
+            let error =
+                Error::new(ErrorKind::InvalidInput, "is a member of this array, and bears no journal");
             return Err(error.array(&identity.name).member(&candidate.path).hint("give another one"));
         }
     }

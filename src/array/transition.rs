@@ -104,8 +104,8 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
 
 fn lose(m: &mut Membership, id: MemberId) -> Result<()> {
     let lost_at = m.event_count.next();
-    // Where a journal was discarded it is not known what a member has that the others lack.
-    let lost_now = if m.discarded { Epoch(0) } else { m.epoch };
+    // Where rows may be torn, and no journal tells which, a member may lack anything.
+    let lost_now = if m.discarded && !m.clean { Epoch(0) } else { m.epoch };
     let of_member = m.entry(id).map(|e| (e.role, e.lost_epoch));
     match of_member {
         Some((Role::InSync(slot), _)) => {

@@ -148,14 +148,20 @@ fn words(event: &Event) -> String {
 
 fn discard_words(event: &Event) -> String {
     match event {
-        Event::JournalDiscarded { clean: true } => "the lost journal was discarded, and new members bear one. \
+        Event::JournalDiscarded { clean: true } => {
+            "the lost journal was discarded, and new members bear one. \
              The last stop was in order, so that nothing is lost"
-            .to_owned(),
-        Event::JournalDiscarded { clean: false } => "the lost journal was discarded, and new members bear one. \
+                .to_owned()
+        }
+        Event::JournalDiscarded { clean: false } => {
+            "the lost journal was discarded, and new members bear one. \
              Lost are writes that had been answered and were not yet home on the members that hold data; \
              blocks whose writing was cut short cannot be read (EIO) until they are written again"
-            .to_owned(),
-        Event::StripesChecked { done: 0, total } => format!("checking {total} stripes before anybody is served"),
+                .to_owned()
+        }
+        Event::StripesChecked { done: 0, total } => {
+            format!("checking {total} stripes before anybody is served")
+        }
         Event::StripesChecked { done, total } => format!("checked {done} of {total} stripes"),
         Event::StripesProven { restored, lost, parity, unproven } => {
             let size = |blocks: &u64| format_size(blocks * BLOCK_BYTES);

@@ -18,11 +18,7 @@ use std::sync::Arc;
 
 /// Writes the checkpoint of an empty log to `members` (by number of the shard they hold), `others`, and
 /// whoever else counts, durably.
-pub async fn begin_anew(
-    spec: Spec,
-    members: &[(usize, Arc<Member>)],
-    others: &[Arc<Member>],
-) -> Result<()> {
+pub async fn begin_anew(spec: Spec, members: &[(usize, Arc<Member>)], others: &[Arc<Member>]) -> Result<()> {
     let own = own_checkpoints(&spec, members, others).await?;
     let newest = own.iter().map(|o| o.newest).max_by_key(age);
     let (generation, seq) = newest.map_or((0, 1), |c| (c.generation + 1, c.tail.seq + 1));

@@ -17,6 +17,7 @@ mod full;
 mod gather;
 mod lock;
 mod plan;
+mod proof;
 mod prove;
 mod read;
 mod recover;

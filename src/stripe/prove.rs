@@ -4,14 +4,7 @@
 //! them whole again is gone. A block may be older than the row's parity and match its checksum all the same.
 //! Idea: a checksum says of a single block that somebody wrote it as it is; of parity nothing says that it
 //! goes with its row but the row itself. So data is believed by its checksum, and parity by nothing.
-//!
-//! ```text
-//!   data blocks                       the row
-//!   all match their checksums         keeps them; parity that is not what they give is made anew
-//!   others, and what k shards give    gets those blocks back: parity that gives what was written matches
-//!     matches their checksums
-//!   else                              keeps what matches; the others, and all parity, become not known
-//! ```
+//! How a row is judged: see [`super::proof`].
 //!
 //! Only where an admin insists this is done with members missing, of whose blocks no checksum is known. Then
 //! a row whose shards contradict each other has no parity from then on; one that says nothing against itself
@@ -22,6 +15,7 @@
 
 use super::engine::{Stripes, to_usize};
 use super::lock::Mode;
+use super::proof::{Block, Row};
 use super::scrub::{Cell, ScrubOutcome};
 use super::torn::{Load, Shreds};
 use crate::error::Result;
@@ -43,26 +37,6 @@ pub struct Proof {
     pub parity: u64,
     /// Stripes of which a missing member's blocks rest on parity that nothing proves.
     pub unproven: u64,
-}
-
-/// A block of a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Block {
-    /// No member holds it.
-    Absent,
-    /// It matches its checksum.
-    Good(Bytes),
-    /// It does not, or cannot be read; what its checksum is, as far as that is known.
-    Bad(u32),
-}
-
-/// What becomes of a row.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Judged {
-    /// Shards to write, and what.
-    write: Vec<(usize, Bytes)>,
-    /// Shards that are not known from now on.
-    unknown: Vec<usize>,
 }
 
 impl Stripes {
@@ -123,7 +97,8 @@ impl Stripes {
     ) -> Result<()> {
         let _guard = self.locks.lock(stripe, Mode::Exclusive).await;
         let (roster, shards) = self.inspect(stripe, rows).await?;
-        let (first, blocks) = (self.block_on(stripe, rows.start), to_usize((rows.end - rows.start) / BLOCK_BYTES));
+        let (first, blocks) =
+            (self.block_on(stripe, rows.start), to_usize((rows.end - rows.start) / BLOCK_BYTES));
         let mut entries = Vec::with_capacity(shards.len());
         for shard in 0..shards.len() {
             let view = roster.slots.get(self.shape.slot_of(stripe, shard).index());
@@ -143,13 +118,19 @@ impl Stripes {
                 Some(Cell::Lost) | None => Block::Absent,
             };
             let cells: Vec<Block> = shards.iter().enumerate().map(block).collect();
-            let seal = |shard, bytes: &[u8]| sum(self.shape.slot_of(stripe, shard), self.block_on(stripe, row), bytes);
-            let judged = self.prove_row(&cells, &seal)?;
+            let seal = |shard, bytes: &[u8]| {
+                sum(self.shape.slot_of(stripe, shard), self.block_on(stripe, row), bytes)
+            };
+            let restore =
+                |from: &[(usize, Bytes)], wanted: &[usize]| self.restore_shards(from, wanted, BLOCK_BYTES);
+            let judged =
+                Row { blocks: &cells, data: self.shape.data(), seal: &seal, restore: &restore }.judge()?;
             shreds.extend(judged.write.into_iter().map(|(shard, bytes)| (shard, row, bytes)));
             unknown.extend(judged.unknown.into_iter().map(|shard| (shard, row)));
         }
         let k = self.shape.data();
-        let of_data = |shards: &mut dyn Iterator<Item = usize>| shards.filter(|shard| *shard < k).count() as u64;
+        let of_data =
+            |shards: &mut dyn Iterator<Item = usize>| shards.filter(|shard| *shard < k).count() as u64;
         let restored = of_data(&mut shreds.iter().map(|(shard, ..)| *shard));
         proof.restored += restored;
         proof.parity += shreds.len() as u64 - restored;
@@ -159,89 +140,9 @@ impl Stripes {
         }
         match shreds.is_empty() {
             true => Ok(()),
-            false => self.store_whole(stripe, Load { shreds, fresh: false, bare: Vec::new(), pin: None }).await,
-        }
-    }
-
-    /// Judges a row. `seal` makes the checksum of a block of a shard.
-    fn prove_row(&self, row: &[Block], seal: &dyn Fn(usize, &[u8]) -> u32) -> Result<Judged> {
-        let k = self.shape.data();
-        let missing: Vec<usize> = (0..k).filter(|shard| !matches!(row[*shard], Block::Good(_))).collect();
-        let good: Vec<(usize, Bytes)> = row.iter().enumerate().filter_map(known).collect();
-        if missing.is_empty() {
-            return self.with_parity(row, &good[..k], Vec::new());
-        }
-        let fits = |shard: usize, bytes: &Bytes| matches!(row[shard], Block::Bad(entry) if entry == seal(shard, bytes));
-        let bad: Vec<usize> = missing.iter().copied().filter(|shard| row[*shard] != Block::Absent).collect();
-        let mut fitting: Vec<(usize, Bytes)> = Vec::new();
-        for from in self.choices(&good) {
-            let restored: Vec<(usize, Bytes)> =
-                missing.iter().copied().zip(self.restore_shards(&from, &missing, BLOCK_BYTES)?).collect();
-            let all_fit = restored.iter().all(|(shard, bytes)| !bad.contains(shard) || fits(*shard, bytes));
-            // Of blocks without a checksum only what else there is can tell.
-            let proven = !bad.is_empty() || self.agree(&good);
-            if all_fit && proven {
-                let mut data: Vec<(usize, Bytes)> = good.iter().filter(|(shard, _)| *shard < k).cloned().collect();
-                data.extend(restored.iter().cloned());
-                data.sort_unstable_by_key(|(shard, _)| *shard);
-                let write = restored.into_iter().filter(|(shard, _)| bad.contains(shard)).collect();
-                return self.with_parity(row, &data, write);
+            false => {
+                self.store_whole(stripe, Load { shreds, fresh: false, bare: Vec::new(), pin: None }).await
             }
-            let new = |(shard, _): &(usize, Bytes)| fitting.iter().all(|(other, _)| other != shard);
-            let fit: Vec<_> = restored.into_iter().filter(new).filter(|(s, bytes)| fits(*s, bytes)).collect();
-            fitting.extend(fit);
         }
-        if fitting.len() == missing.len() {
-            // Each block was given by another choice of parity.
-            let mut data: Vec<(usize, Bytes)> = good.iter().filter(|(shard, _)| *shard < k).cloned().collect();
-            data.extend(fitting.iter().cloned());
-            data.sort_unstable_by_key(|(shard, _)| *shard);
-            return self.with_parity(row, &data, fitting);
-        }
-        let lost = |shard: &usize| {
-            let known_now = fitting.iter().any(|(fit, _)| fit == shard);
-            let of_data = *shard < k && !matches!(row[*shard], Block::Good(_));
-            !known_now && (of_data || *shard >= k) && !matches!(row[*shard], Block::Absent | Block::Bad(UNKNOWN))
-        };
-        let unknown = (0..row.len()).filter(lost).collect();
-        Ok(Judged { write: fitting, unknown })
-    }
-
-    /// With all data of a row at hand: `write`, and parity where it is not what the data gives.
-    fn with_parity(&self, row: &[Block], data: &[(usize, Bytes)], write: Vec<(usize, Bytes)>) -> Result<Judged> {
-        let numbers: Vec<usize> = (self.shape.data()..row.len()).collect();
-        let right = self.restore_shards(data, &numbers, BLOCK_BYTES)?;
-        let parity = numbers.into_iter().zip(right).filter(|(shard, right)| match &row[*shard] {
-            Block::Good(bytes) => bytes != right,
-            Block::Bad(_) => true,
-            Block::Absent => false,
-        });
-        let write = write.into_iter().chain(parity).collect();
-        Ok(Judged { write, unknown: Vec::new() })
-    }
-
-    /// Sets of k shards with all good data, and parity of every number in some of them.
-    fn choices(&self, good: &[(usize, Bytes)]) -> Vec<Vec<(usize, Bytes)>> {
-        let k = self.shape.data();
-        let data = good.iter().take_while(|(shard, _)| *shard < k).count();
-        let (data, parity) = good.split_at(data);
-        let needed = k - data.len();
-        if parity.len() < needed {
-            return Vec::new();
-        }
-        let turned = |start: usize| {
-            let some = parity.iter().cycle().skip(start).take(needed).cloned();
-            let mut set: Vec<(usize, Bytes)> = data.iter().cloned().chain(some).collect();
-            set.sort_unstable_by_key(|(shard, _)| *shard);
-            set
-        };
-        (0..parity.len()).map(turned).collect()
-    }
-}
-
-fn known((shard, block): (usize, &Block)) -> Option<(usize, Bytes)> {
-    match block {
-        Block::Good(bytes) => Some((shard, bytes.clone())),
-        Block::Absent | Block::Bad(_) => None,
     }
 }

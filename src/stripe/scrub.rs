@@ -272,7 +272,9 @@ impl Stripes {
         for (shard, cells) in shards.iter().enumerate() {
             let bad = cells.iter().filter(|c| matches!(c, Cell::Bad(Damage::ChecksumMismatch))).count();
             let view = roster.slots.get(self.shape.slot_of(stripe, shard).index());
-            if bad > 0 && let Some(member) = view.and_then(|s| s.readable(stripe)) {
+            if bad > 0
+                && let Some(member) = view.and_then(|s| s.readable(stripe))
+            {
                 member.mismatched(bad as u64);
             }
         }

@@ -172,13 +172,23 @@ impl World {
             self.stop().await?;
             return Ok(true);
         }
-        let under_way = self.start_changes(known, 30);
-        let most = *self.random.pick(&[500, 5000, 100_000]).unwrap();
+        let crash = if self.random.chance(700) { Crash::PowerCut } else { Crash::Kill };
+        if self.random.chance(700) {
+            // At some write: what comes home, and its checksums, is torn apart by it.
+            let at = *self.random.pick(&[20, 60, 200]).unwrap();
+            let at = self.random.between(1, at);
+            self.disks.plan_crash(at, crash);
+        }
+        let most = *self.random.pick(&[1, 2, 4, 30]).unwrap();
+        drop(self.start_changes(known, most));
+        let most = *self.random.pick(&[500, 5000, 100_000, 4_000_000]).unwrap();
         self.pause(Duration::from_micros(most)).await;
-        drop(under_way);
+        self.disks.unplan_crash();
+        match self.running().process.is_dead() {
+            true => self.went_down(crash),
+            false => self.crash(crash),
+        }
         self.verdict()?;
-        let crash = self.any_crash();
-        self.crash(crash);
         Ok(false)
     }
 
@@ -285,7 +295,9 @@ impl World {
                     let ever = &known.borrow().ever[place];
                     let is = |value: &Value| bytes == of(*value, block);
                     let value = ever.iter().rev().copied().find(is);
-                    Some(value.ok_or_else(|| format!("block {block} holds what nobody wrote: {:02x?}", &bytes[..16]))?)
+                    Some(value.ok_or_else(|| {
+                        format!("block {block} holds what nobody wrote: {:02x?}", &bytes[..16])
+                    })?)
                 }
                 Some(Err(_)) => None,
             };
@@ -297,7 +309,10 @@ impl World {
                 && value != must[place]
                 && (value.is_some() || self.must_read(must, block))
             {
-                return Err(format!("block {block} was {:?} and is {value:?} with members lost", must[place]));
+                return Err(format!(
+                    "block {block} was {:?} and is {value:?} with members lost",
+                    must[place]
+                ));
             }
             found.push(value);
         }
@@ -315,9 +330,22 @@ impl World {
 
     /// As many members are lost as may be: nothing reads otherwise.
     async fn lose_more(&mut self, known: &Rc<RefCell<Known>>, held: &[Option<Value>]) -> Check {
+        if self.report().state != ArrayState::Optimal {
+            // One that is being filled still, and is lost, would be gone for good.
+            self.whole().await?;
+        }
         self.stop().await?;
         let before: BTreeSet<String> = self.shelf.keys().cloned().collect();
-        self.detach_some(self.shape.parity());
+        let mut names = self.disks.names();
+        if self.random.chance(800) {
+            names.retain(|name| name.starts_with("/dev/d"));
+        }
+        self.random.shuffle(&mut names);
+        for name in names.into_iter().take(self.shape.parity()) {
+            if let Some(disk) = self.disks.detach(&name) {
+                self.shelf.insert(name, disk);
+            }
+        }
         self.assemble().await.map_err(|e| format!("does not start with members missing: {e:?}"))?;
         self.contents(known, Some(held)).await?;
         self.stop().await?;

@@ -53,6 +53,8 @@ impl World {
             1 => random.between(64, 300),
             _ => random.between(300, 900),
         };
+        // It reads every block again and again.
+        let blocks = if scenario == Scenario::Discard { blocks.min(200) } else { blocks };
         let volume_bytes = blocks * BLOCK_BYTES;
         Self::with_shape(harness, random, scenario, journal, shape, volume_bytes).await
     }
