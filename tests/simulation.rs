@@ -83,6 +83,12 @@ fn old_copies_of_members_and_pieces_of_others_are_not_believed() {
     run(11_000..11_040, Some(Scenario::Impostor));
 }
 
+#[test]
+fn an_array_that_lost_its_journal_goes_on_and_reads_nothing_wrong() {
+    let stats = run(12_000..12_030, Some(Scenario::Discard));
+    assert!(stats.crashes > 60, "{stats}");
+}
+
 /// Some of the proofs of docs/proofs.md: those that take few runs.
 #[test]
 fn protections_of_the_data_are_missed_as_soon_as_they_are_taken_away() {

@@ -138,8 +138,8 @@ EXAMPLES:
                                       when every member that bears the journal is gone for good
 
 With --discard-journal writes are lost that had been answered and were in the journal only; after a stop in
-order there are none. Every stripe is checked before the volume is served: a block whose writing was cut
-short cannot be read until it is written again, and is never wrong.
+order there are none. Every stripe is checked before the volume is served: blocks of which the journal alone
+knew that they are whole cannot be read until they are written again, and are never wrong.
 
 An array that runs already is left alone.")]
 #[command(group = ArgGroup::new("which").required(true))]

@@ -156,7 +156,8 @@ fn discard_words(event: &Event) -> String {
         Event::JournalDiscarded { clean: false } => {
             "the lost journal was discarded, and new members bear one. \
              Lost are writes that had been answered and were not yet home on the members that hold data; \
-             blocks whose writing was cut short cannot be read (EIO) until they are written again"
+             blocks of which the journal alone knew that they are whole cannot be read (EIO) until they are \
+             written again"
                 .to_owned()
         }
         Event::StripesChecked { done: 0, total } => {

@@ -2,7 +2,8 @@
 //!
 //! What was answered may be gone then, so that the model of other scenarios says nothing. This one does:
 //!
-//! - a block holds zeroes or something that was once written to it as a whole, or its read fails;
+//! - a block holds what it held when everything was home, or something that was written to it as a whole since,
+//!   or its read fails;
 //! - one that was not touched since everything was home holds what it held, and is read;
 //! - what was read once is read again, whoever is lost then; that fails only where the row has a block that
 //!   fails already.
@@ -47,6 +48,14 @@ enum Change {
 }
 
 impl Known {
+    /// Everything is home, and this is what it is.
+    fn settle(&mut self, held: Vec<Option<Value>>) {
+        for (ever, held) in self.ever.iter_mut().zip(&held) {
+            *ever = held.iter().copied().collect();
+        }
+        self.home = held;
+    }
+
     fn touch(&mut self, first: u64, count: u64, value: Value) {
         for block in first..first + count {
             let block = usize::try_from(block).unwrap();
@@ -68,7 +77,7 @@ impl World {
                 self.changes(&known, 20).await?;
                 self.whole().await?;
                 let held = self.contents(&known, None).await?;
-                known.borrow_mut().home = held;
+                known.borrow_mut().settle(held);
             }
             let clean = self.end(&known).await?;
             self.lose_journals(&known, clean).await?;
@@ -282,7 +291,7 @@ impl World {
         must: Option<&[Option<Value>]>,
     ) -> Check<Vec<Option<Value>>> {
         let blocks = self.volume_bytes / BLOCK;
-        let mut found = Vec::new();
+        let (mut found, mut unread) = (Vec::new(), None);
         let Running { process, array } = self.running();
         for block in 0..blocks {
             let volume = array.volume();
@@ -307,16 +316,24 @@ impl World {
             }
             if let Some(must) = must
                 && value != must[place]
-                && (value.is_some() || self.must_read(must, block))
             {
-                return Err(format!(
-                    "block {block} was {:?} and is {value:?} with members lost",
-                    must[place]
-                ));
+                match value {
+                    Some(value) => {
+                        let was = must[place];
+                        return Err(format!("block {block} was {was:?} and is {value} with members lost"));
+                    }
+                    None if self.must_read(must, block) => drop(unread.get_or_insert(block)),
+                    None => {}
+                }
             }
             found.push(value);
         }
-        Ok(found)
+        match unread {
+            Some(block) => {
+                Err(format!("block {block} cannot be read with members lost, and all of its row could"))
+            }
+            None => Ok(found),
+        }
     }
 
     /// Whether all blocks of the row could be read.
