@@ -33,29 +33,9 @@ pub(super) async fn assemble(
     let asked = options.discard.clone();
     let listed = candidates.len();
     candidates.extend(asked.journal.iter().cloned());
-    let read = candidates.iter().map(|c| async {
-        // One that hangs must not hold up the others.
-        let read = ledger::read(&options.env, &c.backend);
-        let found = deadline(&options.env, options.member_deadline, read).await.unwrap_or_else(|| {
-            let limit = options.member_deadline.as_millis();
-            Err(Error::new(ErrorKind::Timeout, format!("was not read within {limit} ms")))
-        });
-        (c.path.clone(), found.map_err(|e| Error::new(e.kind(), e.report())))
-    });
-    let found: Vec<(String, Result<Superblock>)> = join_all(read).await;
+    let found = read_all(&options, &candidates).await;
     let Verdicts { newest, standings } = judge(array, &found)?;
-    if newest.must_stay_read_only() {
-        return Err(Error::new(ErrorKind::Unsupported, "the array uses features this build cannot write")
-            .array(&newest.name)
-            .hint("use a newer palisade"));
-    }
-    let identity = Identity::of(&newest);
-    if !identity.features.has_journal() || !identity.features.has_checksums() {
-        let what = "the array was made by a development build that had no journal or no checksums";
-        return Err(Error::new(ErrorKind::Unsupported, what)
-            .array(&newest.name)
-            .hint("copy its data off with the build that made it, and create it anew"));
-    }
+    let identity = usable(&newest)?;
     let was_clean = newest.membership.clean;
     let plan = discard::plan(&identity, &asked, &standings)?;
     let doubtful = discard::is_doubtful(&newest.membership, &plan);
@@ -90,6 +70,7 @@ pub(super) async fn assemble(
             .observer
             .event(crate::observe::Event::DeviceRefused { path: path.clone(), reason: why.clone() });
     }
+    flush_known(&state).await;
     let mut coordinator = Coordinator::new(options, identity, epochs, state);
     let proof = coordinator.begin().await;
     // The last change may have been cut short, or be in caches only. Were the count raised before
@@ -112,6 +93,46 @@ pub(super) async fn assemble(
     coordinator.commit(&proof, &changes).await?;
     drop(proof);
     Ok(Assembled { coordinator, was_clean })
+}
+
+/// What is written on each candidate.
+async fn read_all(options: &AssembleOptions, candidates: &[Candidate]) -> Vec<(String, Result<Superblock>)> {
+    let read = candidates.iter().map(|c| async {
+        // One that hangs must not hold up the others.
+        let read = ledger::read(&options.env, &c.backend);
+        let found = deadline(&options.env, options.member_deadline, read).await.unwrap_or_else(|| {
+            let limit = options.member_deadline.as_millis();
+            Err(Error::new(ErrorKind::Timeout, format!("was not read within {limit} ms")))
+        });
+        (c.path.clone(), found.map_err(|e| Error::new(e.kind(), e.report())))
+    });
+    join_all(read).await
+}
+
+/// What was read of the members may be in their caches only, if whoever wrote it was killed. The next
+/// superblock goes over the copy before that one: a power cut then could cost both.
+async fn flush_known(state: &State) {
+    let known = state.membership.entries.iter().filter_map(|e| state.known.get(&e.member)?.member.clone());
+    let members: Vec<Arc<Member>> = known.collect();
+    // One that cannot be flushed cannot be written either, and is found out by that.
+    drop(join_all(members.iter().map(|m| m.flush())).await);
+}
+
+/// What the array is, if this build can run it.
+fn usable(newest: &Superblock) -> Result<Identity> {
+    if newest.must_stay_read_only() {
+        return Err(Error::new(ErrorKind::Unsupported, "the array uses features this build cannot write")
+            .array(&newest.name)
+            .hint("use a newer palisade"));
+    }
+    let identity = Identity::of(newest);
+    if !identity.features.has_journal() || !identity.features.has_checksums() {
+        let what = "the array was made by a development build that had no journal or no checksums";
+        return Err(Error::new(ErrorKind::Unsupported, what)
+            .array(&newest.name)
+            .hint("copy its data off with the build that made it, and create it anew"));
+    }
+    Ok(identity)
 }
 
 impl Membership {

@@ -4,14 +4,14 @@
 //! be torn. So this is never done unasked, and not while one of them is left.
 //!
 //! ```text
-//!   1  the table gets new members to bear the journal, in a new lineage, and "discarded"
+//!   1  the table gets new members to bear the journal, and "discarded"
 //!   2  every member gets the first checkpoint of the new journal     | again and again,
 //!   3  every stripe is checked (see `stripe::prove`), if need be     | until
 //!   4  the table loses "discarded"                                   v this is recorded
 //! ```
 //!
 //! Until the first is recorded the old members would still be believed, were they to come back; from then on
-//! they no longer belong to the array. While the table says "discarded" no member of a slot is given up, for
+//! they no longer belong to the array. As with every start, a new lineage begins if others are missing. While the table says "discarded" no member of a slot is given up, for
 //! a parity that nobody checked cannot stand in for it, unless an admin insists.
 
 use super::coordinator::{Coordinator, State};
@@ -139,7 +139,7 @@ impl Membership {
     }
 }
 
-/// Formats the new members, and records that they bear the journal, in a new lineage.
+/// Formats the new members, and records that they bear the journal.
 pub(super) async fn replace_journal(
     coordinator: &Coordinator,
     new: &[Candidate],
@@ -174,9 +174,12 @@ pub(super) async fn replace_journal(
     }
     let lineage = Lineage::from_random(env.random_id());
     coordinator.edit_unrecorded(&proof, |m| {
-        m.start_new_lineage(lineage, former_write_count);
         m.bear(&ids);
         m.discarded = true;
+        // With all others here there is nobody with whom another history could be made.
+        if missing.iter().any(|id| m.entry(*id).is_some()) {
+            m.start_new_lineage(lineage, former_write_count);
+        }
     });
     let now = coordinator.membership();
     let lost: Vec<Change> =

@@ -29,6 +29,9 @@ pub(super) enum Block {
 /// A shard's number and its block.
 type Shard = (usize, Bytes);
 
+/// Makes wanted shards of k others, ascending.
+type Restore<'a> = dyn Fn(&[Shard], &[usize]) -> Result<Vec<Bytes>> + 'a;
+
 /// A row, and what can be computed of it.
 pub(super) struct Row<'a> {
     /// By shard.
@@ -38,7 +41,7 @@ pub(super) struct Row<'a> {
     /// The checksum of a block of a shard.
     pub seal: &'a dyn Fn(usize, &[u8]) -> u32,
     /// From k shards, ascending, the wanted ones.
-    pub restore: &'a dyn Fn(&[Shard], &[usize]) -> Result<Vec<Bytes>>,
+    pub restore: &'a Restore<'a>,
 }
 
 /// What becomes of a row.

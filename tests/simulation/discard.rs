@@ -9,6 +9,7 @@
 //!   fails already.
 
 use super::model::content;
+use super::rot::superblock_of;
 use super::world::{Check, Running, World};
 use bytes::Bytes;
 use palisade::array::ArrayState;
@@ -210,13 +211,15 @@ impl World {
             Err(e) => return Err(format!("is refused for another reason: {e:?}")),
         }
         self.start_short_of_a_slot(clean).await?;
-        let mut back = false;
+        let (mut back, mut must_start) = (false, false);
         for _ in 0..self.random.below(4) {
             let crash = self.any_crash();
             let at = *self.random.pick(&[30, 100, 400]).unwrap();
             let at = self.random.between(1, at);
             self.note(|| format!("{crash:?} planned at operation {at}"));
-            self.disks.plan_crash(at, crash);
+            if !must_start {
+                self.disks.plan_crash(at, crash);
+            }
             self.discard = match back {
                 true => Vec::new(),
                 false => self.new_journals(),
@@ -229,16 +232,23 @@ impl World {
                     self.contents(known, None).await?;
                     self.crash(crash);
                 }
+                Err(e) if must_start => {
+                    return Err(format!("does not start with the journal it was stopped with: {e:?}"));
+                }
                 Err(e) => self.note(|| format!("cut short: {e:?}")),
             }
-            back = false;
+            (back, must_start) = (false, false);
             match self.random.below(4) {
                 // Those that were made then are gone, too.
                 0 => drop(self.take_journals()),
                 // They are listed, and it is started as ever.
                 1 => back = true,
                 // The old ones are found again.
-                2 => old.iter().for_each(|(name, disk)| self.disks.attach(name, disk)),
+                2 => {
+                    old.iter().for_each(|(name, disk)| self.disks.attach(name, disk));
+                    must_start = !self.is_recorded(&old);
+                    back = must_start;
+                }
                 _ => {}
             }
         }
@@ -272,6 +282,17 @@ impl World {
         drop(self.take_journals());
         self.disks.attach(&name, &disk);
         Ok(())
+    }
+
+    /// Whether any member of a slot knows that these no longer bear the journal.
+    fn is_recorded(&self, old: &[(String, SimDisk)]) -> bool {
+        let old: Vec<_> = old.iter().filter_map(|(_, disk)| Some(superblock_of(disk).ok()?.member)).collect();
+        let names = self.disks.names();
+        let mut slots = names.iter().filter(|name| name.starts_with("/dev/d"));
+        slots.any(|name| {
+            let superblock = self.disks.get(name).and_then(|disk| superblock_of(&disk).ok());
+            superblock.is_none_or(|s| old.iter().all(|id| s.membership.entry(*id).is_none()))
+        })
     }
 
     fn take_journals(&mut self) -> Vec<(String, SimDisk)> {
