@@ -11,8 +11,9 @@
 //! ```
 //!
 //! Until the first is recorded the old members would still be believed, were they to come back; from then on
-//! they no longer belong to the array. As with every start, a new lineage begins if others are missing. While the table says "discarded" no member of a slot is given up, for
-//! a parity that nobody checked cannot stand in for it, unless an admin insists.
+//! they no longer belong to the array. As with every start, a new lineage begins if others are missing. While
+//! the table says "discarded" no member of a slot is given up, for a parity that nobody checked cannot stand in
+//! for it, unless an admin insists.
 
 use super::coordinator::{Coordinator, State};
 use super::decide::Standing;
@@ -126,7 +127,7 @@ pub(super) async fn refuse_images(identity: &Identity, state: &State) -> Result<
     Err(Error::new(ErrorKind::Failed, super::returning::IMAGE)
         .array(&identity.name)
         .member(member.path())
-        .hint("bring back the member itself, or start with --exclude for it"))
+        .hint("bring back the member itself, or start with --exclude for it and, after an unclean stop, --force"))
 }
 
 impl Membership {

@@ -40,8 +40,9 @@ struct Known {
     last: Value,
 }
 
+/// A change of whole blocks.
 #[derive(Clone, Copy)]
-enum Change {
+pub enum Change {
     Write { durable: bool },
     Zero,
     Discard,
@@ -159,7 +160,7 @@ impl World {
     }
 
     /// Waits until the array is whole and everything is home.
-    async fn whole(&self) -> Check {
+    pub async fn whole(&self) -> Check {
         let begin = self.harness.now();
         while !Self::is_whole(&self.report()) {
             self.harness.sleep(Duration::from_millis(300)).await;
@@ -295,12 +296,12 @@ impl World {
         })
     }
 
-    fn take_journals(&mut self) -> Vec<(String, SimDisk)> {
+    pub fn take_journals(&mut self) -> Vec<(String, SimDisk)> {
         let names = self.disks.names().into_iter().filter(|name| name.starts_with("/dev/j"));
         names.filter_map(|name| Some((name.clone(), self.disks.detach(&name)?))).collect()
     }
 
-    fn new_journals(&mut self) -> Vec<String> {
+    pub fn new_journals(&mut self) -> Vec<String> {
         let count = self.shape.parity() + 1 + self.random.index(2);
         (0..count).map(|_| self.new_journal_disk()).collect()
     }
@@ -426,14 +427,15 @@ impl World {
 }
 
 /// What a block holds.
-fn of(value: Value, block: u64) -> Vec<u8> {
+pub fn of(value: Value, block: u64) -> Vec<u8> {
     match value {
         0 => vec![0; 4096],
         value => content(value, block * BLOCK, BLOCK),
     }
 }
 
-async fn carry_out(
+/// Makes a change.
+pub async fn carry_out(
     volume: &dyn Volume,
     change: Change,
     value: Value,
