@@ -104,8 +104,8 @@ pub(super) fn is_doubtful(m: &Membership, plan: &Plan) -> bool {
 /// Refuses to rely on parity that nothing proves.
 pub(super) fn refuse_doubtful(name: &str, lost: usize, refused: &str) -> Error {
     let what = format!(
-        "the journal is lost, so that parity may not match the data, and {lost} members that hold data are not \
-         here{refused}"
+        "the journal is lost, so that parity may not match the data, and {lost} of the members that hold data \
+         are not here{refused}"
     );
     Error::new(ErrorKind::Failed, what).array(name).hint(
         "bring back the missing members and start again; or give --force, and what they held is reconstructed \

@@ -137,9 +137,10 @@ EXAMPLES:
   palisade start deep --discard-journal /srv/j{0..2}.img --journal-size 256M
                                       when every member that bears the journal is gone for good
 
-With --discard-journal writes are lost that had been answered and were in the journal only; after a stop in
-order there are none. Every stripe is checked before the volume is served: blocks of which the journal alone
-knew that they are whole cannot be read until they are written again, and are never wrong.
+With --discard-journal writes are lost that had been answered and were in the journal only; after
+a stop in order there are none. Every stripe is checked before the volume is served: blocks of which
+the journal alone knew that they are whole cannot be read until they are written again, and are
+never wrong.
 
 An array that runs already is left alone.")]
 #[command(group = ArgGroup::new("which").required(true))]
