@@ -129,6 +129,8 @@ protections! {
     ParityOfItsRow,
     /// What is lost of a torn row is entered as not known.
     LostIsUnknown,
+    /// After the journal was discarded every stripe is checked before anybody is served.
+    StripesProven,
 
     // Tables.
     /// A checksum depends on the slot.

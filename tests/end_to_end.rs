@@ -30,5 +30,8 @@ mod restart;
 #[path = "end_to_end/returns.rs"]
 mod returns;
 
+#[path = "end_to_end/discard.rs"]
+mod discard;
+
 #[path = "end_to_end/journal.rs"]
 mod journal;

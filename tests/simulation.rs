@@ -8,9 +8,9 @@
 #[path = "simulation/mod.rs"]
 mod simulation;
 
-use palisade::mutation::Protection;
+use palisade::mutation::{Protection, Removed};
 use simulation::{
-    JournalOn, OPEN, RunOptions, SHAPES, SOON, Scenario, Stats, Sweep, TRIALS, Variety, run_seed,
+    JournalOn, OPEN, RunOptions, SHAPES, SOON, Scenario, Stats, Sweep, TRIALS, Variety, run_seed, torn_row,
 };
 
 fn run(seeds: impl Iterator<Item = u64>, scenario: Option<Scenario>) -> Stats {
@@ -81,6 +81,21 @@ fn a_crash_while_the_last_one_is_put_in_order_changes_nothing_either() {
 #[test]
 fn old_copies_of_members_and_pieces_of_others_are_not_believed() {
     run(11_000..11_040, Some(Scenario::Impostor));
+}
+
+#[test]
+fn an_array_that_lost_its_journal_goes_on_and_reads_nothing_wrong() {
+    let stats = run(12_000..12_030, Some(Scenario::Discard));
+    assert!(stats.crashes > 60, "{stats}");
+}
+
+#[test]
+fn parity_that_is_older_than_its_row_is_not_believed_once_the_journal_is_gone() {
+    torn_row().unwrap_or_else(|failure| panic!("{failure}"));
+    let removed = Removed::new(Protection::StripesProven);
+    let failure = torn_row().unwrap_err();
+    drop(removed);
+    assert!(failure.contains("the idle block became"), "{failure}");
 }
 
 /// Some of the proofs of docs/proofs.md: those that take few runs.

@@ -2,6 +2,7 @@
 
 use super::coordinator::{Coordinator, Known, State};
 use super::decide::{Standing, Verdicts, judge};
+use super::discard::{self, Plan};
 use super::ledger::{self, Identity};
 use super::transition::{self as go, Change};
 use super::{AssembleOptions, Candidate, returning};
@@ -26,33 +27,18 @@ pub(super) struct Assembled {
 /// Judges the candidates, takes those that count, and records the start.
 pub(super) async fn assemble(
     array: ArrayId,
-    candidates: Vec<Candidate>,
+    mut candidates: Vec<Candidate>,
     options: AssembleOptions,
 ) -> Result<Assembled> {
-    let read = candidates.iter().map(|c| async {
-        // One that hangs must not hold up the others.
-        let read = ledger::read(&options.env, &c.backend);
-        let found = deadline(&options.env, options.member_deadline, read).await.unwrap_or_else(|| {
-            let limit = options.member_deadline.as_millis();
-            Err(Error::new(ErrorKind::Timeout, format!("was not read within {limit} ms")))
-        });
-        (c.path.clone(), found.map_err(|e| Error::new(e.kind(), e.report())))
-    });
-    let found: Vec<(String, Result<Superblock>)> = join_all(read).await;
+    let asked = options.discard.clone();
+    let listed = candidates.len();
+    candidates.extend(asked.journal.iter().cloned());
+    let found = read_all(&options, &candidates).await;
     let Verdicts { newest, standings } = judge(array, &found)?;
-    if newest.must_stay_read_only() {
-        return Err(Error::new(ErrorKind::Unsupported, "the array uses features this build cannot write")
-            .array(&newest.name)
-            .hint("use a newer palisade"));
-    }
-    let identity = Identity::of(&newest);
-    if !identity.features.has_journal() || !identity.features.has_checksums() {
-        let what = "the array was made by a development build that had no journal or no checksums";
-        return Err(Error::new(ErrorKind::Unsupported, what)
-            .array(&newest.name)
-            .hint("copy its data off with the build that made it, and create it anew"));
-    }
+    let identity = usable(&newest)?;
     let was_clean = newest.membership.clean;
+    let plan = discard::plan(&identity, &asked, &standings)?;
+    let doubtful = discard::is_doubtful(&newest.membership, &plan);
     // What is newest is recorded once more as it is, under the number it has.
     let ours = found.iter().filter_map(|(_, s)| s.as_ref().ok().filter(|s| s.array == array));
     let write_count = ours.map(|s| s.write_count).max().unwrap_or(0);
@@ -63,25 +49,41 @@ pub(super) async fn assemble(
         recorded: false,
         write_count: write_count.saturating_sub(1),
     };
+    if doubtful {
+        state.membership.forget_all_progress();
+    }
     for ((candidate, standing), (_, read)) in candidates.into_iter().zip(&standings).zip(&found) {
         if let Ok(superblock) = read {
             take(&mut state, &options, &identity, candidate, superblock.member, standing);
         }
     }
-    let mut refused = reasons(&found, &standings);
-    let (epochs, missing) = load_epochs(&identity, &mut state, &mut refused).await?;
+    // Of new members nothing is expected.
+    let known = if matches!(plan, Plan::Discard(_)) { listed } else { found.len() };
+    let mut refused = reasons(&found[..known], &standings);
+    let need = Need { journal: matches!(plan, Plan::Keep), every_slot: doubtful && !asked.force };
+    let (epochs, missing) = load_epochs(&identity, need, &mut state, &mut refused).await?;
+    if let Plan::Discard(_) = plan {
+        discard::refuse_images(&identity, &state).await?;
+    }
     for (path, why) in &refused {
         options
             .observer
             .event(crate::observe::Event::DeviceRefused { path: path.clone(), reason: why.clone() });
     }
-    let coordinator = Coordinator::new(options, identity, epochs, state);
+    flush_known(&state).await;
+    let mut coordinator = Coordinator::new(options, identity, epochs, state);
     let proof = coordinator.begin().await;
     // The last change may have been cut short, or be in caches only. Were the count raised before
     // that is durable everywhere, and this cut short too, some would be two behind whoever has it,
     // and taken for stale.
     if !without(Protection::StartRecordsFirst) {
         coordinator.commit_with(&proof, false, |_| {}).await?;
+    }
+    if let Plan::Discard(own) = plan {
+        drop(proof);
+        coordinator.identity.journal_members = Some(own);
+        discard::replace_journal(&coordinator, &asked.journal, &missing, write_count).await?;
+        return Ok(Assembled { coordinator, was_clean });
     }
     if !missing.is_empty() && !without(Protection::NewLineage) {
         let lineage = Lineage::from_random(coordinator.options.env.random_id());
@@ -93,6 +95,46 @@ pub(super) async fn assemble(
     Ok(Assembled { coordinator, was_clean })
 }
 
+/// What is written on each candidate.
+async fn read_all(options: &AssembleOptions, candidates: &[Candidate]) -> Vec<(String, Result<Superblock>)> {
+    let read = candidates.iter().map(|c| async {
+        // One that hangs must not hold up the others.
+        let read = ledger::read(&options.env, &c.backend);
+        let found = deadline(&options.env, options.member_deadline, read).await.unwrap_or_else(|| {
+            let limit = options.member_deadline.as_millis();
+            Err(Error::new(ErrorKind::Timeout, format!("was not read within {limit} ms")))
+        });
+        (c.path.clone(), found.map_err(|e| Error::new(e.kind(), e.report())))
+    });
+    join_all(read).await
+}
+
+/// What was read of the members may be in their caches only, if whoever wrote it was killed. The next
+/// superblock goes over the copy before that one: a power cut then could cost both.
+async fn flush_known(state: &State) {
+    let known = state.membership.entries.iter().filter_map(|e| state.known.get(&e.member)?.member.clone());
+    let members: Vec<Arc<Member>> = known.collect();
+    // One that cannot be flushed cannot be written either, and is found out by that.
+    drop(join_all(members.iter().map(|m| m.flush())).await);
+}
+
+/// What the array is, if this build can run it.
+fn usable(newest: &Superblock) -> Result<Identity> {
+    if newest.must_stay_read_only() {
+        return Err(Error::new(ErrorKind::Unsupported, "the array uses features this build cannot write")
+            .array(&newest.name)
+            .hint("use a newer palisade"));
+    }
+    let identity = Identity::of(newest);
+    if !identity.features.has_journal() || !identity.features.has_checksums() {
+        let what = "the array was made by a development build that had no journal or no checksums";
+        return Err(Error::new(ErrorKind::Unsupported, what)
+            .array(&newest.name)
+            .hint("copy its data off with the build that made it, and create it anew"));
+    }
+    Ok(identity)
+}
+
 impl Membership {
     fn forget_progress(&mut self, id: MemberId) {
         for entry in self.entries.iter_mut().filter(|e| e.member == id) {
@@ -101,7 +143,7 @@ impl Membership {
         }
     }
 
-    fn start_new_lineage(&mut self, lineage: Lineage, write_count: u64) {
+    pub(super) fn start_new_lineage(&mut self, lineage: Lineage, write_count: u64) {
         self.previous.insert(0, Ancestor { lineage: self.lineage, write_count });
         self.previous.truncate(MAX_PREVIOUS);
         self.lineage = lineage;
@@ -112,13 +154,14 @@ impl Membership {
 /// current and whose map shows that it is not is behind: an older image of it was put back.
 async fn load_epochs(
     identity: &Identity,
+    need: Need,
     state: &mut State,
     refused: &mut Vec<(String, String)>,
 ) -> Result<(EpochMap, Vec<MemberId>)> {
     loop {
         let m = &state.membership;
         let missing = missing(m, identity, &state.known);
-        check_enough(identity, m, &missing, refused)?;
+        check_enough(identity, need, m, &missing, refused)?;
         let in_sync = identity.shape.slots().filter_map(|s| go::in_sync(m, s));
         let members: Vec<Arc<Member>> =
             in_sync.filter_map(|id| state.known.get(&id)?.member.clone()).collect();
@@ -196,8 +239,18 @@ fn missing(m: &Membership, identity: &Identity, known: &HashMap<MemberId, Known>
     all.filter(|id| !here(id)).collect()
 }
 
+/// Who must be here, beside any k members of slots.
+#[derive(Clone, Copy)]
+struct Need {
+    /// One that bears the journal.
+    journal: bool,
+    /// A member in sync for every slot.
+    every_slot: bool,
+}
+
 fn check_enough(
     identity: &Identity,
+    required: Need,
     m: &Membership,
     missing: &[MemberId],
     refused: &[(String, String)],
@@ -207,19 +260,29 @@ fn check_enough(
     let need = identity.shape.data();
     let of_journal = |e: &&Entry| matches!(e.role, Role::Journal(..)) && e.role.is_in_sync();
     let mut bear = m.entries.iter().filter(of_journal);
-    let unlogged = identity.journal_members.is_some() && bear.all(|e| missing.contains(&e.member));
-    let mut what = match here >= need {
-        true if !unlogged => return Ok(()),
-        true => "no current member that bears the journal is here, one is needed".to_owned(),
-        false => format!("only {here} current members are here, {need} are needed"),
-    };
+    let unlogged =
+        required.journal && identity.journal_members.is_some() && bear.all(|e| missing.contains(&e.member));
+    let lost = identity.shape.width() - here;
     let reasons: Vec<String> = refused.iter().map(|(p, why)| format!("{p}: {why}")).collect();
-    if !reasons.is_empty() {
-        what.push_str(&format!(" ({})", reasons.join("; ")));
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) };
+    let back = "bring back the missing members, or correct their paths in the configuration, and start again";
+    let refuse = |what: String| Error::new(ErrorKind::Failed, what + &reasons).array(&identity.name);
+    if here < need {
+        return Err(refuse(format!("only {here} current members are here, {need} are needed")).hint(back));
     }
-    Err(Error::new(ErrorKind::Failed, what)
-        .array(&identity.name)
-        .hint("bring back the missing members, or correct their paths in the configuration, and start again"))
+    if unlogged {
+        let what = "no current member that bears the journal is here, one is needed";
+        let hint = format!(
+            "{back}; if all of them are gone for good, `palisade start {} --discard-journal NEW...` goes on \
+             without what they held",
+            identity.name
+        );
+        return Err(refuse(what.to_owned()).hint(hint));
+    }
+    if required.every_slot && lost > 0 {
+        return Err(discard::refuse_doubtful(&identity.name, lost, &reasons));
+    }
+    Ok(())
 }
 
 fn reasons(found: &[(String, Result<Superblock>)], standings: &[Standing]) -> Vec<(String, String)> {

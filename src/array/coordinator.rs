@@ -134,6 +134,13 @@ impl Coordinator {
         self.record(next, true).await
     }
 
+    /// Whether everything can be read, and written, with the members that this table has in sync. Parity
+    /// that nothing proves cannot stand in for any.
+    fn suffices(&self, m: &Membership) -> bool {
+        let proven = !m.discarded || m.clean || self.options.discard.force;
+        self.identity.suffices(m) && (proven || go::lost(m, &self.identity.shape).is_empty())
+    }
+
     /// Records a changed membership that is no change of members: clean, progress.
     pub async fn commit_with(
         &self,
@@ -198,7 +205,7 @@ impl Coordinator {
                     go::apply(&mut after, Change::Lose(*id))?;
                 }
             }
-            if !self.identity.suffices(&after) {
+            if !self.suffices(&after) {
                 // Some have a change that is given up. The next one gets the same event and a
                 // higher write count, and so the better of it.
                 self.state().membership.event_count = reached;
@@ -413,7 +420,7 @@ impl Coordinator {
         failing.extend(self.other_failing(id).await);
         let mut after = self.membership();
         if failing.iter().any(|(id, _)| go::apply(&mut after, Change::Lose(*id)).is_err())
-            || (!self.identity.suffices(&after) && !without(Protection::LastIsKept))
+            || (!self.suffices(&after) && !without(Protection::LastIsKept))
         {
             drop(self.suspect(failing));
             return Verdict::Kept;

@@ -178,6 +178,7 @@ fn membership(env: &Env, slots: &[Arc<Member>], spares: &[Arc<Member>], bear: &[
         lineage: Lineage::from_random(env.random_id()),
         previous: Vec::new(),
         clean: true,
+        discarded: false,
         epoch: Epoch(1),
         entries: owners.chain(spares).chain(bear).collect(),
     }

@@ -202,6 +202,7 @@ mod tests {
             lineage: of(lineage),
             previous: previous.iter().map(|n| Ancestor { lineage: of(*n), write_count: 7 }).collect(),
             clean: true,
+            discarded: false,
             epoch: Epoch(2),
             entries: roles.iter().map(entry).collect(),
         };

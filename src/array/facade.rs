@@ -8,7 +8,7 @@ use super::transition::{self as go, Change};
 use super::volume::ArrayVolume;
 use super::{
     Applied, AssembleOptions, Candidate, CreateSpec, Devices, MemberRef, RebuildControl, Report, TaskKind,
-    assemble, create, ledger, resolve, view,
+    assemble, create, discard, ledger, resolve, view,
 };
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -442,6 +442,7 @@ async fn recover(env: &Env, coordinator: &Arc<Coordinator>) -> Result<Arc<Stripe
         staging_bytes: coordinator.options.staging_bytes,
     })?);
     stripes.redo(recovered.replayed, recovered.hold).await.map_err(named)?;
+    discard::get_over(coordinator, &stripes).await.map_err(named)?;
     stripes.start_destager();
     Ok(stripes)
 }
@@ -450,6 +451,7 @@ async fn recover(env: &Env, coordinator: &Arc<Coordinator>) -> Result<Arc<Stripe
 async fn read_journal(env: &Env, coordinator: &Arc<Coordinator>) -> Result<journal::Recovered> {
     let identity = &coordinator.identity;
     let membership = Arc::clone(coordinator) as Arc<dyn crate::stripe::Membership>;
+    let mut anew = coordinator.membership().discarded;
     loop {
         let spec = journal::Spec {
             env: env.clone(),
@@ -466,6 +468,10 @@ async fn read_journal(env: &Env, coordinator: &Arc<Coordinator>) -> Result<journ
             Some(_) => roster.slots.iter().filter_map(|s| s.primary.clone()).collect(),
             None => Vec::new(),
         };
+        if std::mem::take(&mut anew) {
+            journal::begin_anew(spec, &roster.journal_holders(), &others).await?;
+            continue;
+        }
         match journal::recover(spec, &roster.journal_holders(), &others).await? {
             journal::Outcome::Recovered(recovered) => return Ok(recovered),
             journal::Outcome::Behind(who) => coordinator.lose_images(who).await?,

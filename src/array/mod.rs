@@ -11,6 +11,7 @@ mod assemble;
 mod coordinator;
 mod create;
 mod decide;
+mod discard;
 mod facade;
 mod health;
 mod journal_seats;
@@ -32,7 +33,7 @@ pub use report::{
     ArrayState, ErrorCounts, ExportReport, MemberReport, MemberState, Problem, Report, TaskKind, TaskReport,
 };
 pub use request::{
-    Applied, AssembleOptions, Candidate, CreateSpec, Devices, MemberRef, RebuildControl, ScrubStart,
+    Applied, AssembleOptions, Candidate, CreateSpec, Devices, Discard, MemberRef, RebuildControl, ScrubStart,
     ScrubStarted,
 };
 pub use scrub::{ScrubTask, Scrubs};

@@ -66,6 +66,21 @@ pub struct AssembleOptions {
     pub staging_bytes: u64,
     /// About so much of the members' checksum tables is held in memory, in bytes.
     pub checksum_cache_bytes: u64,
+    /// What to do about a journal that is lost, and a parity that may not match the data.
+    pub discard: Discard,
+}
+
+/// How to go on without a journal all of whose members are gone.
+#[derive(Clone, Default)]
+pub struct Discard {
+    /// New members to bear a journal in its place, more than m; none if the journal is there.
+    pub journal: Vec<Candidate>,
+    /// What of these holds recognisable data, in words: nothing is overwritten then. None if the caller was
+    /// told to force.
+    pub occupied: Vec<String>,
+    /// Go on although members of slots are missing, and what they held can only be had from a parity that
+    /// nothing proves.
+    pub force: bool,
 }
 
 /// How an admin names a member: slot number, `journal-` and its number, UUID or path.

@@ -104,16 +104,17 @@ pub(super) fn apply(m: &mut Membership, change: Change) -> Result<()> {
 
 fn lose(m: &mut Membership, id: MemberId) -> Result<()> {
     let lost_at = m.event_count.next();
+    // Where rows may be torn, and no journal tells which, a member may lack anything.
+    let lost_now = if m.discarded && !m.clean { Epoch(0) } else { m.epoch };
     let of_member = m.entry(id).map(|e| (e.role, e.lost_epoch));
     match of_member {
         Some((Role::InSync(slot), _)) => {
-            let lost_epoch = m.epoch;
-            set(m, Entry { lost_at, lost_epoch, ..entry(id, Role::Faulty(slot)) });
+            set(m, Entry { lost_at, lost_epoch: lost_now, ..entry(id, Role::Faulty(slot)) });
             Ok(())
         }
         Some((Role::Journal(index, JournalState::InSync), _)) => {
-            let (lost_epoch, faulty) = (m.epoch, Role::Journal(index, JournalState::Faulty));
-            set(m, Entry { lost_at, lost_epoch, ..entry(id, faulty) });
+            let faulty = Role::Journal(index, JournalState::Faulty);
+            set(m, Entry { lost_at, lost_epoch: lost_now, ..entry(id, faulty) });
             Ok(())
         }
         Some((Role::Rebuilding(slot), lost_epoch)) if lost_epoch > Epoch(0) => {
@@ -235,6 +236,7 @@ mod tests {
             lineage: Lineage::NIL,
             previous: Vec::new(),
             clean: true,
+            discarded: false,
             epoch: Epoch(1),
             entries,
         }

@@ -134,6 +134,13 @@ EXAMPLES:
   palisade start tank --foreground    for systemd (Type=notify)
   palisade start tank --exclude /srv/d3.img /srv/d4.img
                                       without these, when members took part in two histories
+  palisade start deep --discard-journal /srv/j{0..2}.img --journal-size 256M
+                                      when every member that bears the journal is gone for good
+
+With --discard-journal writes are lost that had been answered and were in the journal only; after
+a stop in order there are none. Every stripe is checked before the volume is served: blocks of which
+the journal alone knew that they are whole cannot be read until they are written again, and are
+never wrong.
 
 An array that runs already is left alone.")]
 #[command(group = ArgGroup::new("which").required(true))]
@@ -154,6 +161,17 @@ pub struct StartArgs {
     /// Leave a member out as if it were missing: one side of an array that was split.
     #[arg(long, value_name = "PATH", num_args = 1.., action = ArgAction::Append, conflicts_with = "all")]
     pub exclude: Vec<String>,
+    /// Give up what a journal held of whose members none is left; these, parity + 1 of them at least, bear a
+    /// new one.
+    #[arg(long, value_name = "NEW", num_args = 1.., action = ArgAction::Append, conflicts_with = "all")]
+    pub discard_journal: Vec<String>,
+    /// Make image files of this size for new journal members that do not exist.
+    #[arg(long, value_name = "SIZE", requires = "discard_journal")]
+    pub journal_size: Option<String>,
+    /// Overwrite what new journal members hold; and, after a journal was discarded, go on although members that
+    /// hold data are missing: what they held is reconstructed from parity that nothing proves.
+    #[arg(long, conflicts_with = "all")]
+    pub force: bool,
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -3,7 +3,7 @@
 
 use super::args;
 use crate::array::{MemberRef, RebuildControl, ScrubStart};
-use crate::daemon::{CreateArgs, check_name};
+use crate::daemon::{CreateArgs, DiscardArgs, check_name};
 use crate::env::real::IoKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stripe::ScrubMode;
@@ -72,6 +72,8 @@ pub struct Start {
     pub io: Option<IoKind>,
     /// Absolute paths of members to leave out.
     pub exclude: Vec<String>,
+    /// What to do about a journal that is lost.
+    pub discard: DiscardArgs,
 }
 
 /// `status`, checked.
@@ -180,6 +182,11 @@ pub fn resolve(command: args::Command) -> Result<Action> {
                 foreground: a.foreground,
                 io: a.io.map(|io| io.parse()).transpose()?,
                 exclude: a.exclude.iter().map(|path| absolute(path)).collect::<Result<_>>()?,
+                discard: DiscardArgs {
+                    journal: a.discard_journal.iter().map(|path| absolute(path)).collect::<Result<_>>()?,
+                    journal_size_bytes: a.journal_size.as_deref().map(parse_size).transpose()?,
+                    force: a.force,
+                },
             },
             format(a.output),
         ),
@@ -412,7 +419,9 @@ mod tests {
             ("palisade create tank a b --data 1 --parity 1 --chunk 64Q", "--chunk"),
             ("palisade create ../x a b --data 1 --parity 1", "cannot name an array"),
             ("palisade start tank --io fast", "'fast'"),
-            ("palisade start tank --force", "unexpected argument"),
+            ("palisade start tank --journal-size 1G", "required"),
+            ("palisade start tank --discard-journal a b --journal-size 1Q", "1Q"),
+            ("palisade start --all --discard-journal a b", "cannot be used with"),
             ("palisade start", "required"),
             ("palisade start tank --all", "cannot be used with"),
             ("palisade start --all --foreground", "cannot be used with"),

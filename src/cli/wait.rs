@@ -120,16 +120,20 @@ impl Show {
     }
 
     fn task(&mut self, task: Option<&TaskReport>) {
-        let Some(task) = task else { return };
-        let text = progress_text(task);
+        if let Some(task) = task {
+            self.at(task.percent, progress_text(task));
+        }
+    }
+
+    fn at(&mut self, percent: f64, text: String) {
         match &self.bar {
             Some(bar) => {
-                bar.set_position(permille(task.percent));
+                bar.set_position(permille(percent));
                 bar.set_message(text);
             }
-            None if task.percent >= self.next_line_percent => {
+            None if percent >= self.next_line_percent => {
                 remark(&format!("  {} {text}", self.what));
-                self.next_line_percent = task.percent + LINE_EVERY_PERCENT;
+                self.next_line_percent = percent + LINE_EVERY_PERCENT;
             }
             None => {}
         }
@@ -145,6 +149,29 @@ impl Show {
             None if filled => remark(&format!("  {} 100%", self.what)),
             None => {}
         }
+    }
+}
+
+/// How far the check of all stripes is that a start makes after a journal was discarded.
+pub struct Checking(Show);
+
+impl Checking {
+    /// Says that it begins.
+    pub fn new(total: u64) -> Self {
+        remark(&format!("checking {total} stripes before the volume is served"));
+        Self(Show::new("check"))
+    }
+
+    /// So many of them are done.
+    pub fn at(&mut self, done: u64, total: u64) {
+        if done == total {
+            return self.0.end(true);
+        }
+        let parts = |n: u64| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+        // In thousandths, so that it does not matter how many there are.
+        let permille = done.saturating_mul(1000).checked_div(total).unwrap_or(1000);
+        let percent = parts(permille) / 10.0;
+        self.0.at(percent, format!("{percent:.1}%"));
     }
 }
 

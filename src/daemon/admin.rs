@@ -102,7 +102,7 @@ impl Desk {
     }
 
     /// Writes the member list if it changed; failing is logged, since the change itself stands.
-    fn save_members(&self) {
+    pub fn save_members(&self) {
         let _only_one = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let saved = self.array().and_then(|array| {
             let config = Config::load(&self.places, &self.name)?;

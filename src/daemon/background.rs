@@ -18,9 +18,28 @@ const LOG_MAX: u64 = 4 << 20;
 /// Longest line a child may say.
 const WORD_MAX: u64 = 1 << 20;
 
+/// What a daemon says before it serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// It checks all stripes.
+    Checking {
+        /// How many are done.
+        done: u64,
+        /// Of how many.
+        total: u64,
+    },
+    /// Something to know.
+    Remark(String),
+}
+
 /// Starts `palisade start NAME --foreground` in the background and waits until it
-/// serves. Fails with the child's error, or with `Busy` "already running, pid N".
-pub fn start_background(name: &str, places: &Places, options: &RunOptions) -> Result<Started> {
+/// serves; `heard` is told what it says until then. Fails with the child's error, or with `Busy` "already running, pid N".
+pub fn start_background(
+    name: &str,
+    places: &Places,
+    options: &RunOptions,
+    heard: &mut dyn FnMut(Heard),
+) -> Result<Started> {
     // What can be said without a child is said without one.
     Config::load(places, name)?;
     if let Some(pid) = running_pid(places, name)? {
@@ -32,14 +51,14 @@ pub fn start_background(name: &str, places: &Places, options: &RunOptions) -> Re
         .spawn()
         .map_err(|e| Error::io(format!("cannot start {}", program.display()), e))?;
     let log = places.log_file(name);
-    match listen(&mut child) {
+    match listen(&mut child, heard) {
         Some(Word::Serving(started)) => Ok(started),
         Some(Word::Failed(error)) => {
             // It ends by itself; what matters was said.
             let _ = child.wait();
             Err(error.into_error())
         }
-        None => {
+        _ => {
             let how = child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
             Err(Error::new(ErrorKind::Failed, format!("the daemon ended before it served ({how})"))
                 .array(name)
@@ -72,6 +91,15 @@ fn command(program: &Path, name: &str, places: &Places, options: &RunOptions) ->
     for path in &options.exclude {
         command.args(["--exclude", path]);
     }
+    for path in &options.discard.journal {
+        command.args(["--discard-journal", path]);
+    }
+    if let Some(size) = options.discard.journal_size_bytes {
+        command.args(["--journal-size", &size.to_string()]);
+    }
+    if options.discard.force {
+        command.arg("--force");
+    }
     Ok(command)
 }
 
@@ -83,8 +111,16 @@ fn open_log(path: &Path) -> Result<File> {
     File::options().append(true).create(true).mode(0o600).open(path).map_err(failed)
 }
 
-fn listen(child: &mut Child) -> Option<Word> {
-    let mut line = String::new();
-    BufReader::new(child.stdout.take()?.take(WORD_MAX)).read_line(&mut line).ok()?;
-    serde_json::from_str(&line).ok()
+/// Hears what the child says until it says how it ended.
+fn listen(child: &mut Child, heard: &mut dyn FnMut(Heard)) -> Option<Word> {
+    let mut pipe = BufReader::new(child.stdout.take()?);
+    loop {
+        let mut line = String::new();
+        (&mut pipe).take(WORD_MAX).read_line(&mut line).ok()?;
+        match serde_json::from_str(&line).ok()? {
+            Word::Checking(done, total) => heard(Heard::Checking { done, total }),
+            Word::Remark(text) => heard(Heard::Remark(text)),
+            last => return Some(last),
+        }
+    }
 }

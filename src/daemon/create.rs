@@ -208,7 +208,7 @@ async fn refuse_foreign(env: &Env, members: impl Iterator<Item = &Candidate>) ->
 }
 
 /// One file under two names, a link to it, or a device under two names: once only.
-fn refuse_doubles(paths: &[&String]) -> Result<()> {
+pub(super) fn refuse_doubles(paths: &[&String]) -> Result<()> {
     let mut seen = HashMap::new();
     for path in paths {
         if let Some(first) = seen.insert(identity(Path::new(path))?, *path) {
@@ -224,7 +224,7 @@ fn refuse_doubles(paths: &[&String]) -> Result<()> {
     Ok(())
 }
 
-fn absolute(path: &str) -> Result<String> {
+pub(super) fn absolute(path: &str) -> Result<String> {
     let full = std::path::absolute(path).map_err(|e| Error::io("is no path", e).member(path))?;
     full.into_os_string().into_string().map_err(|_| {
         Error::new(ErrorKind::InvalidInput, "the path is not readable text (UTF-8)").member(path)
@@ -240,12 +240,13 @@ fn unrecorded(error: Error, uuid: ArrayId) -> Error {
 
 /// Image files made for this array; removed again unless kept.
 #[derive(Default)]
-struct Images {
+pub(super) struct Images {
     made: Vec<String>,
 }
 
 impl Images {
-    fn make_absent(&mut self, paths: &[&String], size_bytes: Option<u64>, option: &str) -> Result<()> {
+    /// Makes those that do not exist; refuses if no size is given.
+    pub fn make_absent(&mut self, paths: &[&String], size_bytes: Option<u64>, option: &str) -> Result<()> {
         for path in paths {
             if Path::new(path).symlink_metadata().is_ok() {
                 continue;
@@ -261,7 +262,8 @@ impl Images {
         Ok(())
     }
 
-    fn keep(mut self) -> Vec<String> {
+    /// Keeps them, and says which they are.
+    pub fn keep(mut self) -> Vec<String> {
         std::mem::take(&mut self.made)
     }
 }

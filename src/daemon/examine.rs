@@ -275,6 +275,7 @@ mod tests {
                 lineage: Lineage::from_bytes([3; 16]),
                 previous: Vec::new(),
                 clean: true,
+                discarded: false,
                 epoch: Epoch(1),
                 entries: (0..3).map(entry).collect(),
             },

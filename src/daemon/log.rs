@@ -1,8 +1,10 @@
 //! The log, and events in words.
 
+use super::ready::{Teller, Word};
 use crate::observe::{Damage, Event, Finding, Observer};
-use crate::units::{Seat, format_size};
+use crate::units::{BLOCK_BYTES, Seat, format_size};
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use tracing_subscriber::EnvFilter;
 
@@ -24,18 +26,45 @@ pub fn start() {
 /// Logs every event, and wakes whoever keeps the configuration in step with the members.
 pub struct LogObserver {
     wake: SyncSender<()>,
+    teller: Teller,
+    /// The tenths of the check of all stripes that were logged.
+    tenths: AtomicU64,
 }
 
 impl LogObserver {
     /// `wake` should have room for one message: more would say the same.
-    pub fn new(wake: SyncSender<()>) -> Self {
-        Self { wake }
+    pub fn new(wake: SyncSender<()>, teller: Teller) -> Self {
+        Self { wake, teller, tenths: AtomicU64::new(0) }
+    }
+
+    /// Whoever waits for the array to start hears of what concerns the start alone. Says whether it is worth
+    /// a line in the log.
+    fn tell(&self, event: &Event, text: &str) -> bool {
+        match event {
+            Event::StripesChecked { done, total } => {
+                self.teller.say(&Word::Checking(*done, *total));
+                let tenth = (done * 10).checked_div(*total).unwrap_or(10);
+                *done == 0 || self.tenths.swap(tenth, Ordering::Relaxed) != tenth
+            }
+            Event::JournalDiscarded { .. } | Event::StripesProven { .. } => {
+                self.teller.say(&Word::Remark(text.to_owned()));
+                true
+            }
+            Event::ArrayStarted { .. } => {
+                self.teller.hang_up();
+                true
+            }
+            _ => true,
+        }
     }
 }
 
 impl Observer for LogObserver {
     fn event(&self, event: Event) {
         let text = words(&event);
+        if !self.tell(&event, &text) {
+            return;
+        }
         if is_trouble(&event) {
             tracing::warn!("{text}");
         } else {
@@ -57,6 +86,8 @@ fn is_trouble(event: &Event) -> bool {
         | Event::RebuildGaveUp { .. }
         | Event::ScrubFinding(_) => true,
         Event::ScrubFinished { found, .. } => *found > 0,
+        Event::JournalDiscarded { clean } => !clean,
+        Event::StripesProven { lost, unproven, .. } => lost + unproven > 0,
         _ => false,
     }
 }
@@ -106,9 +137,49 @@ fn words(event: &Event) -> String {
         Event::ScrubStarted { .. } | Event::ScrubFinding(_) | Event::ScrubFinished { .. } => {
             scrub_words(event)
         }
+        Event::JournalDiscarded { .. } | Event::StripesChecked { .. } | Event::StripesProven { .. } => {
+            discard_words(event)
+        }
         Event::DeviceRefused { path, reason } => format!("{path} takes no part: {reason}"),
         Event::SpareAdded { path } => format!("{path} attached as a spare"),
         Event::MemberRemoved { path } => format!("{path} removed"),
+    }
+}
+
+fn discard_words(event: &Event) -> String {
+    match event {
+        Event::JournalDiscarded { clean: true } => {
+            "the lost journal was discarded, and new members bear one. \
+             The last stop was in order, so that nothing is lost"
+                .to_owned()
+        }
+        Event::JournalDiscarded { clean: false } => {
+            "the lost journal was discarded, and new members bear one. \
+             Lost are writes that had been answered and were not yet home on the members that hold data; \
+             blocks of which the journal alone knew that they are whole cannot be read (EIO) until they are \
+             written again"
+                .to_owned()
+        }
+        Event::StripesChecked { done: 0, total } => {
+            format!("checking {total} stripes before anybody is served")
+        }
+        Event::StripesChecked { done, total } => format!("checked {done} of {total} stripes"),
+        Event::StripesProven { restored, lost, parity, unproven } => {
+            let size = |blocks: &u64| format_size(blocks * BLOCK_BYTES);
+            let mut text = format!(
+                "all stripes are checked: {} of data and {} of parity restored, {} cannot be read until written again",
+                size(restored),
+                size(parity),
+                size(lost)
+            );
+            if *unproven > 0 {
+                text.push_str(&format!(
+                    "; in {unproven} stripes what missing members held is taken from parity that nothing proves"
+                ));
+            }
+            text
+        }
+        _ => String::new(),
     }
 }
 

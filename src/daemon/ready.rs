@@ -1,5 +1,6 @@
-//! Telling whoever started the daemon that it serves, or why not: systemd through sd_notify, and
-//! `palisade start` through a pipe that carries one line of JSON.
+//! Telling whoever started the daemon that it serves, or why not, and what takes so long: systemd through
+//! sd_notify, and `palisade start` through a pipe that carries lines of JSON, the last of which says how it
+//! ended.
 
 use super::run::Started;
 use crate::control::ErrorText;
@@ -9,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::RawFd;
+use std::sync::{Mutex, PoisonError};
 
-/// The one line on the pipe.
+/// A line on the pipe.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
@@ -18,10 +20,17 @@ pub enum Word {
     Serving(Started),
     /// It does not, and ends.
     Failed(ErrorText),
+    /// It checks all stripes before it serves: how many are done, of how many.
+    Checking(u64, u64),
+    /// Something that whoever starts the array should know, before it serves.
+    Remark(String),
 }
 
 /// Names the descriptor of the pipe on which a daemon in the background says that it serves.
 pub const READY_FD: &str = "PALISADE_READY_FD";
+
+/// How long systemd waits for the next word, in microseconds.
+const PATIENCE_US: u32 = 600_000_000;
 
 /// Who waits for the daemon.
 pub struct Waiting {
@@ -44,6 +53,12 @@ impl Waiting {
     /// Whether somebody waits.
     pub fn is_awaited(&self) -> bool {
         self.pipe.is_some()
+    }
+
+    /// What may be said before it serves, or fails to.
+    pub fn teller(&self) -> Teller {
+        // Without the pipe it is in the log.
+        Teller(Mutex::new(self.pipe.as_ref().and_then(|pipe| pipe.try_clone().ok())))
     }
 
     /// It serves.
@@ -72,6 +87,31 @@ impl Waiting {
                 tracing::debug!("stdout stays the pipe: {e}");
             }
         }
+    }
+}
+
+/// Says what happens before the array is served.
+pub struct Teller(Mutex<Option<File>>);
+
+impl Teller {
+    /// Says it to whoever waits, and asks systemd for patience.
+    pub fn say(&self, word: &Word) {
+        if let Word::Checking(done, total) = word {
+            let status = format!("checked {done} of {total} stripes");
+            notify(&[NotifyState::ExtendTimeoutUsec(PATIENCE_US), NotifyState::Status(&status)]);
+        }
+        let pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(mut pipe), Ok(mut line)) = (pipe.as_ref(), serde_json::to_vec(word)) {
+            line.push(b'\n');
+            if let Err(e) = pipe.write_all(&line) {
+                tracing::debug!("whoever started the array is gone: {e}");
+            }
+        }
+    }
+
+    /// There is nothing more to say.
+    pub fn hang_up(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

@@ -12,14 +12,15 @@ use super::absent::{self, Absent};
 use super::admin::{Clerk, Desk, Running, Wake};
 use super::config::Config;
 use super::devices;
+use super::discard::{self, DiscardArgs, NewJournal};
 use super::executor::run_on;
 use super::exports::{Served, wait_idle};
 use super::lock::Lock;
 use super::log::{self, LogObserver};
 use super::places::Places;
-use super::ready::{self, Waiting};
+use super::ready::{self, Teller, Waiting};
 use super::scrub;
-use crate::array::{Array, AssembleOptions};
+use crate::array::{Array, AssembleOptions, Discard};
 use crate::control::Server;
 use crate::env::deadline;
 use crate::env::real::{IoKind, Runtime, RuntimeOptions};
@@ -45,6 +46,8 @@ pub struct RunOptions {
     pub io: Option<IoKind>,
     /// Paths of members to leave out as if they were missing: one side of a split.
     pub exclude: Vec<String>,
+    /// What to do about a journal all of whose members are gone.
+    pub discard: DiscardArgs,
 }
 
 /// What a start says.
@@ -68,7 +71,7 @@ pub fn run(name: &str, places: &Places, options: &RunOptions) -> Result<()> {
     let (wake, wakes) = channel();
     let started = signals.and_then(|signals| {
         watch_signals(signals, wake.clone())?;
-        Daemon::start(name, places, options, wake)
+        Daemon::start(name, places, options, wake, waiting.teller())
     });
     match started {
         Ok(daemon) => {
@@ -94,7 +97,13 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(name: &str, places: &Places, options: &RunOptions, wake: Sender<Wake>) -> Result<Self> {
+    fn start(
+        name: &str,
+        places: &Places,
+        options: &RunOptions,
+        wake: Sender<Wake>,
+        teller: Teller,
+    ) -> Result<Self> {
         let config = Config::load(places, name)?;
         let lock = Lock::take(places, name)?;
         let keep = usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX);
@@ -106,7 +115,17 @@ impl Daemon {
         })?;
         tracing::info!("array {name}: I/O by {}, {} threads", runtime.io_description(), runtime.threads());
         let (changed, changes) = sync_channel(1);
-        let (array, absent) = assemble(&config, options, &runtime, Arc::new(LogObserver::new(changed)))?;
+        let mut new = NewJournal::prepare(&options.discard)?;
+        new.look(config.uuid, &runtime.env(), &runtime.remote(0));
+        let observer = Arc::new(LogObserver::new(changed, teller));
+        let (array, absent) = match assemble(&config, options, &new, &runtime, observer) {
+            Ok(started) => started,
+            Err(e) => {
+                new.sort_out(config.uuid, &runtime.env(), &runtime.remote(0), &config, places);
+                return Err(e);
+            }
+        };
+        new.keep();
         scrub::restore(&array, places, name);
         let served = Served::start(&config, places, &array.volume(), &runtime);
         let served = match served {
@@ -135,6 +154,7 @@ impl Daemon {
         let drain = Duration::from_millis(config.member_deadline_ms) + DRAIN;
         match Server::start(&places.control_socket(name), Arc::new(Clerk(Arc::clone(&desk)))) {
             Ok(server) => {
+                desk.save_members();
                 spawn_keeper(&desk, changes)?;
                 scrub::spawn_keeper(&desk)?;
                 Ok(Self { name: name.to_owned(), desk, server, runtime, drain, uris, lock })
@@ -187,6 +207,7 @@ fn tell_all(asked: Vec<oneshot::Sender<std::result::Result<(), String>>>, outcom
 fn assemble(
     config: &Config,
     run: &RunOptions,
+    new: &NewJournal,
     runtime: &Runtime,
     observer: Arc<dyn Observer>,
 ) -> Result<(Arc<Array>, Vec<Absent>)> {
@@ -200,10 +221,15 @@ fn assemble(
         staging_bytes: config.staging_bytes,
         checksum_cache_bytes: config.checksum_cache_bytes,
         max_rebuild_rate: Some(config.max_rebuild_rate).filter(|rate| *rate > 0),
+        discard: Discard::default(),
     };
-    let (paths, left_out) = leave_out(config, &run.exclude)?;
+    let (mut paths, left_out) = leave_out(config, &run.exclude)?;
+    // What is at a listed path now may be the new one.
+    paths.retain(|path| !new.paths().contains(path));
+    let (new, force) = (new.paths().to_vec(), run.discard.force);
     let id = config.uuid;
     run_on(&runtime.remote(0), move || async move {
+        options.discard = discard::open(&options.opener, &options.env, &new, force).await?;
         let (candidates, mut absent) = devices::open_listed(&*options.opener, &paths).await?;
         // One that is left out as asked stays out.
         options.unopened = absent.iter().map(|a| a.path.clone()).collect();

@@ -157,6 +157,9 @@ pub struct Membership {
     pub previous: Vec<Ancestor>,
     /// The array was stopped in order; nothing is under way.
     pub clean: bool,
+    /// The journal was thrown away and a new one has not begun yet: no frame and no checkpoint counts, and
+    /// unless the last stop was in order parity may not match the data.
+    pub discarded: bool,
     /// Of epochs before this one every change is home on every member that counts. From 1 to
     /// [`Epoch::MAX`].
     pub epoch: Epoch,
@@ -175,7 +178,7 @@ impl Membership {
         out.u64(self.event_count.0);
         out.put(&self.lineage.to_bytes());
         out.u8(u8::from(self.clean));
-        out.u8(0);
+        out.u8(u8::from(self.discarded));
         out.u8(u8::try_from(self.previous.len()).unwrap_or(u8::MAX));
         out.u8(0);
         out.u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
@@ -201,7 +204,7 @@ impl Membership {
         let event_count = EventCount(input.u64()?);
         let lineage = Lineage::from_bytes(input.array()?);
         let clean = flag(input.u8()?, "clean")?;
-        input.skip(1)?;
+        let discarded = flag(input.u8()?, "discarded")?;
         let previous_count = usize::from(input.u8()?);
         input.skip(1)?;
         let entry_count = usize::try_from(input.u32()?).unwrap_or(usize::MAX);
@@ -224,7 +227,7 @@ impl Membership {
                 ancestor.write_count = write_count;
             }
         }
-        let head = Self { event_count, lineage, previous, clean, epoch, entries: Vec::new() };
+        let head = Self { event_count, lineage, previous, clean, discarded, epoch, entries: Vec::new() };
         Ok((head, entry_count))
     }
 
@@ -381,6 +384,7 @@ mod tests {
             lineage: Lineage::from_bytes([9; 16]),
             previous: Vec::new(),
             clean: true,
+            discarded: false,
             epoch: Epoch(1),
             entries,
         };

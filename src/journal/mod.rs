@@ -7,12 +7,14 @@
 //! the space of a frame is used again only when nobody needs it and every member knows.
 //! Must never: know a stripe's layout or write outside the journal area.
 
+mod anew;
 mod commit;
 mod log;
 mod recover;
 mod replay;
 mod ring;
 
+pub use anew::{begin_anew, behind};
 pub use log::{Bearers, Journal, Place, Ticket};
 pub use recover::{Outcome, Recovered, Spec, clear, format, recover};
 pub use replay::{Changes, Opened, Redo, Replayed, StagedBlock, Start, Underway};

@@ -208,10 +208,11 @@ struct Checkpoints {
 }
 
 /// What one member says.
-struct Own {
-    member: MemberId,
-    newest: Checkpoint,
-    is_newest: bool,
+pub(super) struct Own {
+    pub member: MemberId,
+    pub newest: Checkpoint,
+    /// There can be no newer one on it.
+    pub is_newest: bool,
 }
 
 async fn checkpoints(
@@ -220,10 +221,7 @@ async fn checkpoints(
     others: &[Arc<Member>],
 ) -> Result<Checkpoints> {
     let all = members.len() + others.len();
-    let bear = members.iter().map(|(_, m)| own_checkpoint(spec, m, spec.place.offset));
-    let others = others.iter().map(|m| own_checkpoint(spec, m, spec.checkpoints_offset));
-    let own = join_all(bear.chain(others)).await;
-    let own: Vec<Own> = own.into_iter().filter_map(Result::transpose).collect::<Result<_>>()?;
+    let own = own_checkpoints(spec, members, others).await?;
     let Some(newest) = own.iter().map(|o| o.newest).max_by_key(age) else {
         return Err(corrupt("no member holds a readable journal checkpoint")
             .hint("bring back more of the array's members and start again"));
@@ -240,9 +238,20 @@ async fn checkpoints(
     Ok(Checkpoints { newest, from, older, alike, behind })
 }
 
+/// What those members say that have a readable page.
+pub(super) async fn own_checkpoints(
+    spec: &Spec,
+    members: &[(usize, Arc<Member>)],
+    others: &[Arc<Member>],
+) -> Result<Vec<Own>> {
+    let bear = members.iter().map(|(_, m)| own_checkpoint(spec.array, m, spec.place.offset));
+    let others = others.iter().map(|m| own_checkpoint(spec.array, m, spec.checkpoints_offset));
+    join_all(bear.chain(others)).await.into_iter().filter_map(Result::transpose).collect()
+}
+
 /// A member's newest checkpoint, and whether there can be no newer one: a page that cannot be read, or was
 /// written to half, may be one.
-async fn own_checkpoint(spec: &Spec, member: &Arc<Member>, start: u64) -> Result<Option<Own>> {
+pub(super) async fn own_checkpoint(array: ArrayId, member: &Arc<Member>, start: u64) -> Result<Option<Own>> {
     let (mut newest, mut is_newest): (Option<Checkpoint>, bool) = (None, true);
     for index in 0..CHECKPOINT_PAGES {
         let offset = start + index * CHECKPOINT_BYTES as u64;
@@ -250,7 +259,7 @@ async fn own_checkpoint(spec: &Spec, member: &Arc<Member>, start: u64) -> Result
             is_newest = false;
             continue;
         };
-        match Checkpoint::decode(&page, spec.array) {
+        match Checkpoint::decode(&page, array) {
             Ok(found) => newest = newest.into_iter().chain([found]).max_by_key(age),
             // A newer build's may be newer than any that can be read.
             Err(e) if e.kind() == ErrorKind::Unsupported => return Err(e.member(member.path())),
@@ -260,7 +269,7 @@ async fn own_checkpoint(spec: &Spec, member: &Arc<Member>, start: u64) -> Result
     Ok(newest.map(|newest| Own { member: member.id(), newest, is_newest }))
 }
 
-fn age(checkpoint: &Checkpoint) -> (u64, u64) {
+pub(super) fn age(checkpoint: &Checkpoint) -> (u64, u64) {
     (checkpoint.generation, checkpoint.tail.seq)
 }
 

@@ -104,6 +104,29 @@ pub enum Event {
         /// Its path.
         path: String,
     },
+    /// A journal all of whose members were gone was thrown away, and others bear a new one.
+    JournalDiscarded {
+        /// The last stop was in order: nothing was lost with it.
+        clean: bool,
+    },
+    /// After that every stripe is checked before the array is served.
+    StripesChecked {
+        /// How many are done.
+        done: u64,
+        /// Of how many.
+        total: u64,
+    },
+    /// That check ended. Counted in blocks but for the last.
+    StripesProven {
+        /// Of the volume: did not match their checksums, and were restored.
+        restored: u64,
+        /// Of the volume: cannot be read until they are written again.
+        lost: u64,
+        /// Of parity: made anew.
+        parity: u64,
+        /// Stripes in which the blocks of a missing member rest on parity that nothing proves.
+        unproven: u64,
+    },
     /// A scrub began, or goes on after a restart.
     ScrubStarted {
         /// Its number.

@@ -75,7 +75,7 @@ impl ScrubOutcome {
 
 /// A block of a row.
 #[derive(Debug, Clone)]
-enum Cell {
+pub(super) enum Cell {
     /// No member holds it.
     Lost,
     /// It can be read, and matches its checksum.
@@ -108,7 +108,7 @@ impl Stripes {
         (self.scrub_step() / self.shape.chunk_bytes()).max(1)
     }
 
-    fn scrub_step(&self) -> u64 {
+    pub(super) fn scrub_step(&self) -> u64 {
         let step = (WHOLE_STEP / self.shape.width() as u64).clamp(BLOCK_BYTES, MEMBER_STEP);
         step - step % BLOCK_BYTES
     }
@@ -193,7 +193,7 @@ impl Stripes {
     }
 
     /// Reads rows of stripes; answers the stripes that are not without fault.
-    async fn skim(
+    pub(super) async fn skim(
         self: &Arc<Self>,
         stripes: &[StripeIndex],
         rows: &Range<u64>,
@@ -244,6 +244,7 @@ impl Stripes {
         let _guard = self.locks.lock(stripe, Mode::Exclusive).await;
         self.mend(stripe).await?;
         let (roster, shards) = self.inspect(stripe, rows).await?;
+        self.count_mismatches(&roster, stripe, &shards);
         let mut found: Vec<(Finding, u64, Option<Bytes>)> = Vec::new();
         for (i, row) in (rows.start..rows.end).step_by(to_usize(BLOCK_BYTES)).enumerate() {
             let cells: Vec<Cell> = shards.iter().map(|cells| cells[i].clone()).collect();
@@ -267,9 +268,21 @@ impl Stripes {
         Ok(())
     }
 
+    fn count_mismatches(&self, roster: &Roster, stripe: StripeIndex, shards: &[Vec<Cell>]) {
+        for (shard, cells) in shards.iter().enumerate() {
+            let bad = cells.iter().filter(|c| matches!(c, Cell::Bad(Damage::ChecksumMismatch))).count();
+            let view = roster.slots.get(self.shape.slot_of(stripe, shard).index());
+            if bad > 0
+                && let Some(member) = view.and_then(|s| s.readable(stripe))
+            {
+                member.mismatched(bad as u64);
+            }
+        }
+    }
+
     /// By shard, then by row: the blocks of a stripe, with its exclusive lock held. A member that
     /// turns out to be lost counts as such.
-    async fn inspect(
+    pub(super) async fn inspect(
         self: &Arc<Self>,
         stripe: StripeIndex,
         rows: &Range<u64>,
@@ -299,13 +312,7 @@ impl Stripes {
             for (want, got) in narrow.iter().zip(got) {
                 let cell = match got {
                     Ok(bytes) => Cell::Good(bytes),
-                    Err(e) if e.kind() == ErrorKind::Corrupt => {
-                        let slot = self.shape.slot_of(stripe, want.shard).index();
-                        if let Some(member) = roster.slots.get(slot).and_then(|s| s.readable(stripe)) {
-                            member.mismatched(1);
-                        }
-                        Cell::Bad(Damage::ChecksumMismatch)
-                    }
+                    Err(e) if e.kind() == ErrorKind::Corrupt => Cell::Bad(Damage::ChecksumMismatch),
                     Err(e) => {
                         if e.kind() == ErrorKind::Timeout && self.is_lost(&roster, want, e).await? {
                             continue 'again;
@@ -394,7 +401,7 @@ impl Stripes {
             .collect())
     }
 
-    fn agree(&self, shards: &[(usize, Bytes)]) -> bool {
+    pub(super) fn agree(&self, shards: &[(usize, Bytes)]) -> bool {
         shards.len() >= self.shape.data() && self.odd(shards).is_ok_and(|odd| odd.is_empty())
     }
 

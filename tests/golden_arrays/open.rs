@@ -35,6 +35,7 @@ impl Opened {
             staging_bytes: 16 << 20,
             checksum_cache_bytes: 16 << 20,
             max_rebuild_rate: None,
+            discard: palisade::array::Discard::default(),
         };
         let id = golden.uuid;
         let path = |name: &String| folder.join(name).to_str().unwrap().to_owned();

@@ -106,6 +106,7 @@ impl Rig {
             staging_bytes: 1 << 20,
             checksum_cache_bytes: 1 << 20,
             max_rebuild_rate: None,
+            discard: palisade::array::Discard::default(),
         };
         let id = self.id;
         let started = process.call(async move {

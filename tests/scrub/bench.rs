@@ -98,6 +98,7 @@ impl Bench {
             staging_bytes: 256 << 10,
             checksum_cache_bytes: 256 << 10,
             max_rebuild_rate: None,
+            discard: palisade::array::Discard::default(),
         };
         let id = self.id;
         let started = process.call(async move {

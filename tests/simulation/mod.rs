@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod discard;
 mod every_cut;
 mod hard;
 mod impostor;
@@ -25,6 +26,7 @@ mod run;
 mod scenario;
 mod start;
 mod storm;
+mod torn_row;
 mod workload;
 mod world;
 
@@ -37,3 +39,5 @@ pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use run::{Failure, RunOptions, Stats, run_seed};
 pub use scenario::{JournalOn, Scenario};
+#[allow(unused_imports, reason = "the test's")]
+pub use torn_row::torn_row;

@@ -60,7 +60,8 @@ impl Trial {
                 let options = RunOptions {
                     seed,
                     scenario: Some(scenario),
-                    journal: Some(JournalOn::Slots),
+                    // That one is about a journal on members of its own.
+                    journal: (scenario != Scenario::Discard).then_some(JournalOn::Slots),
                     ..RunOptions::default()
                 };
                 let failure = self.without(|| run_seed(&options)).err()?;
@@ -134,6 +135,7 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::OpenInJournal, "P4", Scenario::Crash),
     soon(Protection::OpenChecksums, "P4", Scenario::Crash),
     later(Protection::LostIsUnknown, "P4, P5", How::Seeds(Scenario::CrashDegraded)),
+    soon(Protection::StripesProven, "P5", Scenario::Discard),
     soon(Protection::SectorChecksum, "P5", Scenario::Impostor),
     later(Protection::SectorOwner, "P5", How::Seeds(Scenario::Impostor)),
     soon(Protection::EpochsHome, "P1", Scenario::Calm),

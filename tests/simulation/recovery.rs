@@ -110,6 +110,7 @@ impl World {
             faulted: BTreeSet::new(),
             evil: BTreeSet::new(),
             gone_faulty: Arc::default(),
+            discard: Vec::new(),
             stats: Stats::default(),
             ..*self
         }

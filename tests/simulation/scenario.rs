@@ -28,7 +28,9 @@ pub enum Scenario {
     /// Members are replaced by old copies of themselves, hold pieces of each other, or come from
     /// another array.
     Impostor,
-    /// Everything but the last five.
+    /// Every member that bears the journal is lost for good.
+    Discard,
+    /// Everything but the last six.
     Mixed,
 }
 
@@ -77,7 +79,7 @@ impl fmt::Display for JournalOn {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Calm,
         Self::Degraded,
         Self::Crash,
@@ -88,6 +90,7 @@ impl Scenario {
         Self::Rot,
         Self::Storm,
         Self::Impostor,
+        Self::Discard,
         Self::Mixed,
     ];
 
@@ -122,12 +125,13 @@ impl Scenario {
             Self::Rot => "rot",
             Self::Storm => "storm",
             Self::Impostor => "impostor",
+            Self::Discard => "discard",
             Self::Mixed => "mixed",
         }
     }
 
     pub fn loses_members(self) -> bool {
-        !matches!(self, Self::Calm | Self::Crash)
+        !matches!(self, Self::Calm | Self::Crash | Self::Discard)
     }
 
     pub fn crashes(self) -> bool {

@@ -5,7 +5,7 @@ use super::model::Model;
 use super::run::Stats;
 use super::scenario::{JournalOn, Scenario};
 use super::world::{Check, Running, World};
-use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec, Devices};
+use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec, Devices, Discard};
 use palisade::env::sim::{Prng, SimEnv};
 use palisade::error::{Error, ErrorKind};
 use palisade::format::Areas;
@@ -53,6 +53,8 @@ impl World {
             1 => random.between(64, 300),
             _ => random.between(300, 900),
         };
+        // It reads every block again and again.
+        let blocks = if scenario == Scenario::Discard { blocks.min(200) } else { blocks };
         let volume_bytes = blocks * BLOCK_BYTES;
         Self::with_shape(harness, random, scenario, journal, shape, volume_bytes).await
     }
@@ -95,6 +97,7 @@ impl World {
             evil: BTreeSet::new(),
             gone_faulty: Arc::default(),
             next_disk: 0,
+            discard: Vec::new(),
             stats: Stats::default(),
         };
         world.format().await?;
@@ -150,6 +153,7 @@ impl World {
             staging_bytes: 1 << 20,
             checksum_cache_bytes: 256 << 10,
             max_rebuild_rate: self.random.chance(200).then_some(4 << 20),
+            discard: Discard::default(),
         }
     }
 
@@ -166,7 +170,9 @@ impl World {
                 Err(e) => return Err(e),
             }
         }
-        let options = self.options(&process);
+        let mut options = self.options(&process);
+        let new = |c: &mut Candidate| self.discard.contains(&c.path);
+        options.discard.journal = candidates.extract_if(.., new).collect();
         let id = self.id;
         let started = process.call(async move {
             let array = Array::assemble(id, candidates, options).await?;

@@ -60,7 +60,7 @@ impl World {
         self.rewrite_doubted().await
     }
 
-    fn any_crash(&mut self) -> Crash {
+    pub fn any_crash(&mut self) -> Crash {
         if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill }
     }
 

@@ -59,6 +59,8 @@ pub struct World {
     /// Paths of members that became faulty, in that order, as the array told.
     pub gone_faulty: Arc<Mutex<Vec<String>>>,
     pub next_disk: u64,
+    /// Disks that are to bear a journal in place of a lost one, at the next start.
+    pub discard: Vec<String>,
     pub stats: Stats,
 }
 

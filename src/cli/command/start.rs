@@ -7,12 +7,13 @@ use crate::cli::find;
 use crate::cli::out::{Out, complain, remark};
 use crate::cli::render;
 use crate::cli::resolve::{Format, Start, Which};
-use crate::daemon::{Places, RunOptions, run, running_pid, start_background};
-use crate::error::{ErrorKind, Result};
+use crate::cli::wait::Checking;
+use crate::daemon::{Heard, Places, RunOptions, run, running_pid, start_background};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Starts what is asked for; what runs already is left alone.
 pub fn start(out: &Out, places: &Places, args: &Start, format: Format) -> Result<Exit> {
-    let options = RunOptions { io: args.io, exclude: args.exclude.clone() };
+    let options = RunOptions { io: args.io, exclude: args.exclude.clone(), discard: args.discard.clone() };
     match &args.which {
         Which::One(name) if args.foreground => {
             find::known(places, name)?;
@@ -54,9 +55,22 @@ fn all(out: &Out, places: &Places, options: &RunOptions, format: Format) -> Resu
 
 fn background(places: &Places, name: &str, options: &RunOptions) -> Result<Answer> {
     if let Some(answer) = runs_already(places, name)? {
-        return Ok(answer);
+        if options.discard.journal.is_empty() {
+            return Ok(answer);
+        }
+        let what = "runs already: there is no lost journal to discard";
+        return Err(Error::new(ErrorKind::Busy, what)
+            .array(name)
+            .hint(format!("put new members in place of lost ones: palisade replace {name} journal-0 NEW")));
     }
-    match start_background(name, places, options) {
+    let mut checking = None;
+    let mut heard = |heard| match heard {
+        Heard::Remark(text) => remark(&text),
+        Heard::Checking { done, total } => {
+            checking.get_or_insert_with(|| Checking::new(total)).at(done, total);
+        }
+    };
+    match start_background(name, places, options, &mut heard) {
         Ok(started) => {
             Ok(Answer { pid: Some(started.pid), uris: started.uris, ..Answer::new(name, Applied::Done) })
         }

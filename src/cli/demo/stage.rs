@@ -60,7 +60,7 @@ impl Stage {
 
     /// Starts the daemon; says where it serves.
     pub fn start(&mut self) -> Result<(Client, u32)> {
-        let started = start_background(NAME, &self.places, &RunOptions::default())?;
+        let started = start_background(NAME, &self.places, &RunOptions::default(), &mut |_| {})?;
         self.daemon = i32::try_from(started.pid).ok().map(Pid::from_raw);
         Ok((Client::connect(&self.places.control_socket(NAME))?, started.pid))
     }
