@@ -153,7 +153,7 @@ impl Stripes {
     /// write is reported, and the whole fails only if the array cannot do without it.
     pub(super) async fn store(&self, stores: Vec<Store>, pin: Option<&Pinned>) -> Result<()> {
         let stores = stores.into_iter().map(|store| (0, pin, store)).collect();
-        self.store_each(stores).await.into_iter().map(|(_, done)| done).collect()
+        self.store_each(stores).await.into_iter().try_for_each(|(_, done)| done)
     }
 
     /// As [`Self::store`], for writes that belong to several things: of each its number and outcome.
