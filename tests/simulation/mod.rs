@@ -10,14 +10,17 @@
 
 mod check;
 mod every_cut;
+mod hammer;
 mod hard;
 mod impostor;
 mod incidents;
 mod io;
 mod media;
+mod mislaid;
 mod model;
 mod mutations;
 mod recovery;
+mod refill;
 mod restarts;
 mod returns;
 mod rot;
@@ -25,13 +28,14 @@ mod run;
 mod scenario;
 mod start;
 mod storm;
+mod upheaval;
 mod workload;
 mod world;
 
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use every_cut::{Cut, CutFailure, SHAPES, Sweep};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
-pub use mutations::{BUDGET, Found, OPEN, SOON, TRIALS, Trial};
+pub use mutations::{BUDGET, COVERED, Found, How, OPEN, SOON, TRIALS, Trial, later};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]

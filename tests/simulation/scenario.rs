@@ -28,7 +28,15 @@ pub enum Scenario {
     /// Members are replaced by old copies of themselves, hold pieces of each other, or come from
     /// another array.
     Impostor,
-    /// Everything but the last five.
+    /// Small changes of one place, and a crash at one of their operations.
+    Hammer,
+    /// Changes of membership that do not come to their end.
+    Upheaval,
+    /// Replacements half filled, crashes, and only they are left.
+    Refill,
+    /// Pieces of members that lie elsewhere, or are changed, as the machine starts.
+    Mislaid,
+    /// Requests, failing members, crashes and restarts.
     Mixed,
 }
 
@@ -77,7 +85,7 @@ impl fmt::Display for JournalOn {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Calm,
         Self::Degraded,
         Self::Crash,
@@ -88,6 +96,10 @@ impl Scenario {
         Self::Rot,
         Self::Storm,
         Self::Impostor,
+        Self::Hammer,
+        Self::Upheaval,
+        Self::Refill,
+        Self::Mislaid,
         Self::Mixed,
     ];
 
@@ -122,8 +134,17 @@ impl Scenario {
             Self::Rot => "rot",
             Self::Storm => "storm",
             Self::Impostor => "impostor",
+            Self::Hammer => "hammer",
+            Self::Upheaval => "upheaval",
+            Self::Refill => "refill",
+            Self::Mislaid => "mislaid",
             Self::Mixed => "mixed",
         }
+    }
+
+    /// Whether a run is about moments, not masses: few stripes, small ones, and few steps.
+    pub fn is_small(self) -> bool {
+        matches!(self, Self::Hammer | Self::Upheaval | Self::Refill | Self::Mislaid)
     }
 
     pub fn loses_members(self) -> bool {
