@@ -160,9 +160,9 @@ pub const TRIALS: &[Trial] = &[
     later(Protection::RebuildLock, "P3", How::Seeds(Scenario::Mixed)),
     later(Protection::SettledOnto, "P1", How::Seeds(Scenario::Storm)),
     soon(Protection::EpochsToReplacement, "P1", Scenario::Beyond),
-    later(Protection::CheckpointToReplacement, "P1", How::Seeds(Scenario::Refill)),
     soon(Protection::BlankAtFirst, "P4", Scenario::Impostor),
     soon(Protection::SuperblockFlushed, "P6", Scenario::Rot),
+    soon(Protection::SuperblockChecksum, "P5", Scenario::Mislaid),
     later(Protection::SuperblockBeside, "P1", How::Seeds(Scenario::Storm)),
     soon(Protection::StartRecordsFirst, "P9", Scenario::Upheaval),
     soon(Protection::NewLineage, "P7", Scenario::Restart),
@@ -184,6 +184,10 @@ pub const COVERED: &[(Trial, &str)] = &[
     (
         pair(Protection::BlockInChecksum, Protection::SectorPlace, "P5", Scenario::Mislaid),
         "the same: a block of another place has to bring its entry along, and a sector of another place does not count",
+    ),
+    (
+        pair(Protection::CheckpointToReplacement, Protection::MarkBeforeCompletion, "P1", Scenario::Refill),
+        "before a replacement counts a frame is logged, and as soon as that is needed no more everybody gets a checkpoint anyhow",
     ),
 ];
 
@@ -247,7 +251,6 @@ pub const OPEN: &[(Protection, &str)] = &[
         Protection::RecordBeforeActing,
         "what a lost member misses before its loss is recorded is in the journal; later its checkpoint is two behind",
     ),
-    (Protection::SuperblockChecksum, "most fields have rules of their own, and four copies"),
     (
         Protection::GivenUpChange,
         "who may be missing then depends on who got how much of the change; seeds 2546 and 4268 of beyond-crash found its like once",
