@@ -167,6 +167,7 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::StartRecordsFirst, "P9", Scenario::Upheaval),
     soon(Protection::NewLineage, "P7", Scenario::Restart),
     soon(Protection::LineageCompared, "P7", Scenario::Restart),
+    later(Protection::EventRaised, "P6", How::Seeds(Scenario::Impostor)),
     later(Protection::StaleRefused, "P6", How::Seeds(Scenario::Impostor)),
     later(Protection::NewestCopy, "P6", How::Seeds(Scenario::Impostor)),
     soon(Protection::OverwrittenNoticed, "P5", Scenario::Impostor),
@@ -195,7 +196,7 @@ pub const COVERED: &[(Trial, &str)] = &[
 pub const OPEN: &[(Protection, &str)] = &[
     (
         Protection::JournalOwner,
-        "where space can be freed that of a new array is, and random nonces keep the frames of another apart as well: only where it cannot, and before the first frame is written, another array's first frames could count",
+        "the first MiB of a member is cleared when it is made one, the beginning of the ring in it: a chain from another array has no first frame any more, and random nonces keep later ones out",
     ),
     (
         Protection::FramePlace,
@@ -224,7 +225,7 @@ pub const OPEN: &[(Protection, &str)] = &[
     ),
     (
         Protection::SettledBeforeOpen,
-        "it takes a power cut between a frame and its flush, within 200 ms after blocks of that stripe came home",
+        "it takes a power cut between a frame and its flush, which keeps the frame and loses what came home within 200 ms before: the checker would see it now, and no run has met it",
     ),
     (
         Protection::ParityOfItsRow,
@@ -238,14 +239,13 @@ pub const OPEN: &[(Protection, &str)] = &[
         Protection::DecidedInJournal,
         "it takes a torn stripe, and a power cut after it is written again; seed 109 of storm found it once",
     ),
-    (Protection::TablesBeforeProgress, "blocks without checksums are restored as soon as somebody asks"),
     (
-        Protection::EventRaised,
-        "an old copy of a member is known by its epoch map and by its checkpoint, too, unless it is so young that the journal has all it lacks",
+        Protection::TablesBeforeProgress,
+        "blocks without checksums are restored as soon as somebody asks, and filling on brings the tables home",
     ),
     (
         Protection::TwoRounds,
-        "the same: one that is a single event behind has had all that the journal does not have any more",
+        "an old copy of a member is known by its epoch map and by its checkpoint, too; one that is a single event behind has had all that the journal does not have any more",
     ),
     (
         Protection::RecordBeforeActing,
