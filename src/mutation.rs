@@ -131,6 +131,8 @@ protections! {
     LostIsUnknown,
     /// After the journal was discarded every stripe is checked before anybody is served.
     StripesProven,
+    /// What a start made of a torn stripe is in the journal.
+    DecidedInJournal,
 
     // Tables.
     /// A checksum depends on the slot.
@@ -199,6 +201,16 @@ protections! {
     LastIsKept,
     /// With too few members left writes are refused.
     BeyondRefused,
+    /// The last member that bears the journal is kept.
+    LastBearerKept,
+
+    // Members that come back.
+    /// A returning member lacks what its own epoch map lacks.
+    OwnMapCompared,
+    /// A member whose epoch map lacks what it must have is an older image of itself.
+    ImageByMap,
+    /// A member whose checkpoint is not one it can have is an older image of itself.
+    ImageByCheckpoint,
 }
 
 /// Whether this thread does without a protection now: never in the program.
@@ -217,30 +229,35 @@ mod switch {
     use std::cell::Cell;
 
     thread_local! {
-        static REMOVED: Cell<Option<Protection>> = const { Cell::new(None) };
+        /// A bit for each.
+        static REMOVED: Cell<u128> = const { Cell::new(0) };
     }
 
     /// Whether this thread does without a protection now: never in the program.
     #[inline]
     pub fn without(protection: Protection) -> bool {
-        REMOVED.get() == Some(protection)
+        REMOVED.get() & bit(protection) != 0
     }
 
-    /// A protection taken away from this thread, until this is dropped.
+    fn bit(protection: Protection) -> u128 {
+        1 << (protection as u32)
+    }
+
+    /// Protections taken away from this thread, until this is dropped.
     #[must_use = "it is back as soon as this is dropped"]
     pub struct Removed(());
 
     impl Removed {
-        /// Takes a protection away, and gives any other one back.
-        pub fn new(protection: Protection) -> Self {
-            REMOVED.set(Some(protection));
+        /// Takes these protections away, and gives any other one back.
+        pub fn new(protections: &[Protection]) -> Self {
+            REMOVED.set(protections.iter().fold(0, |all, p| all | bit(*p)));
             Self(())
         }
     }
 
     impl Drop for Removed {
         fn drop(&mut self) {
-            REMOVED.set(None);
+            REMOVED.set(0);
         }
     }
 }
@@ -253,11 +270,11 @@ mod tests {
     fn nothing_is_taken_away_unless_a_test_asks_and_only_from_its_own_thread() {
         let removed = || Protection::ALL.iter().filter(|p| without(**p)).count();
         assert_eq!(removed(), 0);
-        let one = Removed::new(Protection::TwoRounds);
-        assert!(without(Protection::TwoRounds));
-        assert_eq!(removed(), 1);
+        let two = Removed::new(&[Protection::TwoRounds, Protection::ImageByCheckpoint]);
+        assert!(without(Protection::TwoRounds) && without(Protection::ImageByCheckpoint));
+        assert_eq!(removed(), 2);
         std::thread::scope(|scope| drop(scope.spawn(|| assert_eq!(removed(), 0)).join()));
-        drop(one);
+        drop(two);
         assert_eq!(removed(), 0);
     }
 }

@@ -86,7 +86,8 @@ struct Args {
     /// Take one protection after the other away, and see how soon each is missed.
     #[arg(long)]
     mutations: bool,
-    /// With --mutations: only this protection, by its name in src/mutation.rs; may be given again.
+    /// With --mutations: only this protection, by its name in src/mutation.rs; may be given again. With
+    /// --scenario, too: in that kind of run, and two at once as `A+B`.
     #[arg(long, requires = "mutations")]
     only: Vec<String>,
     /// With --mutations: most runs of each.
@@ -133,7 +134,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.mutations {
         let (only, budget, jobs, json) = (&args.only[..], args.budget, args.jobs, args.json);
-        return mutations::run(&mutations::Orders { only, budget, jobs, json });
+        let (scenario, journal) = (args.scenario, args.journal);
+        return mutations::run(&mutations::Orders { only, scenario, journal, budget, jobs, json });
     }
     if let Some(seed) = args.seed {
         return if args.cuts { replay_cuts(&args, seed) } else { replay(&args, seed) };

@@ -91,7 +91,9 @@ impl Identity {
     pub fn suffices(&self, m: &Membership) -> bool {
         let bears = |e: &Entry| e.role.is_in_sync() && matches!(e.role, Role::Journal(..));
         let data = go::lost(m, &self.shape).len() <= self.shape.parity();
-        data && (self.journal_members.is_none() || m.entries.iter().any(bears))
+        data && (self.journal_members.is_none()
+            || m.entries.iter().any(bears)
+            || without(Protection::LastBearerKept))
     }
 
     /// Stripes that the volume uses.

@@ -13,6 +13,7 @@ use crate::epoch::{self, EpochMap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, Membership, Superblock};
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use crate::observe::Event;
 use crate::stripe::Verdict;
 use crate::units::{Epoch, MemberId, Seat};
@@ -126,6 +127,9 @@ impl Array {
     async fn lacks_from(&self, found: &Returning, member: &Arc<Member>) -> Result<Epoch> {
         let own = self.own_map(member).await?;
         let lost = self.coordinator.membership().entry(member.id()).map_or(Epoch(0), |e| e.lost_epoch);
+        if without(Protection::OwnMapCompared) {
+            return Ok(lost);
+        }
         let settled = Epoch(own.latest().0.saturating_sub(1)).max(found.superblock.membership.epoch);
         let map = &self.coordinator.epochs;
         let mut pages = map.present_pages();

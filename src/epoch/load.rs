@@ -17,6 +17,7 @@ use crate::format::{
     PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, SECTORS_PER_PAGE, Sector, decode_page,
 };
 use crate::member::{Member, Span};
+use crate::mutation::{Protection, without};
 use crate::units::{ArrayId, Epoch, StripeIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ pub async fn load(
     let places = |of: &dyn Fn(&Option<Copy>) -> bool| {
         copies.iter().enumerate().filter(|(_, c)| of(c)).map(|(i, _)| i).collect::<Vec<_>>()
     };
-    let behind = places(&|copy| copy.as_ref().is_some_and(is_behind));
+    let behind = places(&|copy| copy.as_ref().is_some_and(is_behind) && !without(Protection::ImageByMap));
     let silent = places(&|copy| copy.is_none());
     map.begin_after(floor);
     Loaded { map, behind, silent }

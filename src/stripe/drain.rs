@@ -198,14 +198,21 @@ impl Stripes {
         self.outlive_journal().await?;
         self.write_tables().await?;
         self.copy_epochs_to(member).await?;
-        self.journal.write_checkpoint().await
+        self.give_checkpoint().await
+    }
+
+    async fn give_checkpoint(&self) -> Result<()> {
+        match without(Protection::CheckpointToReplacement) {
+            true => Ok(()),
+            false => self.journal.write_checkpoint().await,
+        }
     }
 
     /// Brings things home until nothing is needed of what the journal holds now, and says so to every
     /// member that takes frames: one that took only the newer ones then has the whole journal.
     pub async fn settle_journal(self: &Arc<Self>) -> Result<()> {
         self.outlive_journal().await?;
-        self.journal.write_checkpoint().await
+        self.give_checkpoint().await
     }
 
     async fn outlive_journal(self: &Arc<Self>) -> Result<()> {

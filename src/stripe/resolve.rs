@@ -170,6 +170,11 @@ impl Stripes {
             if let Ok(entries) = self.integrity.table(member).entries(first, rows).await {
                 column.old = entries;
             }
+            // Its page may be home already, of all that was written: what it says then is not what was
+            // there before, and does not belong to what others have from before.
+            for (old, _) in column.old.iter_mut().zip(&column.new).filter(|(old, new)| *old == *new) {
+                *old = UNKNOWN;
+            }
         }
         match &opened.before {
             _ if opened.was_zero => column.old = vec![ZERO; rows],

@@ -147,7 +147,18 @@ impl World {
 
     /// Takes up to `most` disks that hold a slot off the machine.
     pub fn detach_some(&mut self, most: usize) {
+        self.detach_some_but(most, &[]);
+    }
+
+    /// The same, without those named.
+    pub fn detach_some_but(&mut self, most: usize, spared: &[String]) {
         let mut names = self.disks.names();
+        names.retain(|name| !spared.contains(name));
+        self.detach_only(most, names);
+    }
+
+    /// The same, of those named.
+    pub fn detach_only(&mut self, most: usize, mut names: Vec<String>) {
         self.random.shuffle(&mut names);
         for name in names.into_iter().take(most) {
             if let Some(disk) = self.disks.detach(&name) {

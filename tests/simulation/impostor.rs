@@ -71,6 +71,7 @@ impl World {
         let twin = self.disks.copy();
         let in_sync = self.report().members.into_iter().filter(|m| m.state == MemberState::InSync);
         self.copies = in_sync.filter_map(|m| Some((m.path.clone(), twin.get(&m.path)?))).collect();
+        self.copied_at = self.starts;
         self.note(|| "copies are kept".into());
     }
 
@@ -87,7 +88,8 @@ impl World {
         let present = self.disks.get(&path).ok_or("there is no such disk")?;
         let old = self.copies.remove(&path).ok_or("there is no such copy")?;
         let beside = format!("{path}-copy");
-        let behind = self.event(&old)? + 2 <= self.event(&present)?;
+        // A start is a change of membership, too.
+        let behind = self.starts > self.copied_at || self.event(&old)? + 2 <= self.event(&present)?;
         if behind && may_go && self.random.chance(500) {
             self.note(|| format!("an old copy takes the place of {path}"));
             self.disks.detach(&path);
@@ -217,9 +219,9 @@ impl World {
         self.faulted.insert(victim.clone());
         let offset = self.random.below(self.volume_bytes / stripe) * stripe;
         let whole = Request::Write { offset, len: stripe, durable: false, aligned: true };
-        let (hang, hang_time) = (400_000, Duration::from_secs(3));
+        let (hang_punch, hang_time) = (400_000, Duration::from_secs(3));
         for request in [whole, Request::Discard { offset, len: stripe }, whole] {
-            let lies_in = FaultPlan { hang, hang_time, ..FaultPlan::default() };
+            let lies_in = FaultPlan { hang_punch, hang_time, ..FaultPlan::default() };
             let hangs = matches!(request, Request::Discard { .. });
             disk.set_plan(if hangs { lies_in } else { FaultPlan::default() });
             self.io.start(&process, &array.volume(), request, Duration::ZERO);
@@ -282,7 +284,7 @@ impl World {
         self.drain().await?;
         self.crash(Crash::Kill);
         self.relics = self.disks.copy().disks();
-        self.io = Io::new(Model::new(self.volume_bytes), self.io.stripe_bytes);
+        self.io = Io::new(Model::new(self.volume_bytes), self.io.stripe_bytes, &self.disks);
         self.note(|| "another array is made of the same disks".into());
         let process = self.harness.new_process();
         let mut members = Vec::new();

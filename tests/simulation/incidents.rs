@@ -19,6 +19,16 @@ impl World {
     /// One step of a run.
     pub async fn step(&mut self) -> Check {
         let scenario = self.scenario;
+        if scenario.is_small() {
+            match scenario {
+                Scenario::Upheaval => self.upheaval().await?,
+                Scenario::Refill => self.refill().await?,
+                Scenario::Mislaid => self.mislaid().await?,
+                _ => self.hammer().await?,
+            }
+            self.drain().await?;
+            return self.make_whole().await;
+        }
         match self.random.below(100) {
             0..15 if scenario.loses_members() => self.lose_a_member().await?,
             15..30 if scenario.loses_members() => self.mend_something().await?,
@@ -65,20 +75,21 @@ impl World {
         if kind == 8 {
             return self.admin_fail(&victim).await;
         }
-        self.fault(&victim.path, kind);
+        self.fault_on(&victim.path, kind);
         // Now and then as many at once as may be.
         while self.random.chance(400) && self.budget() > 0 {
             let healthy = self.healthy();
             let Some(next) = self.random.pick(&healthy).map(|m| m.path.clone()) else { break };
             let kind = self.random.below(8);
-            self.fault(&next, kind);
+            self.fault_on(&next, kind);
         }
         self.start_burst(10);
         self.pause(Duration::from_secs(2)).await;
         Ok(())
     }
 
-    fn fault(&mut self, path: &str, kind: u64) {
+    /// A fault of a kind: see below.
+    pub fn fault_on(&mut self, path: &str, kind: u64) {
         let Some(disk) = self.disks.get(path) else { return };
         self.note(|| format!("fault {kind} on {path}"));
         self.faulted.insert(path.to_owned());
@@ -98,6 +109,7 @@ impl World {
                 disk.fail_writes(Trouble::Always);
             }
             5 => disk.fail_reads(Trouble::Always),
+            10 => disk.refuse_writes(),
             6 => {
                 let offset = self.random.below(disk.size_bytes() / 2) / 4096 * 4096 + disk.size_bytes() / 2;
                 disk.spoil(offset, 4096 * 200);
@@ -323,7 +335,7 @@ impl World {
             let healthy = self.healthy();
             let victim = self.random.pick(&healthy).unwrap().path.clone();
             let kind = self.random.below(6);
-            self.fault(&victim, kind);
+            self.fault_on(&victim, kind);
             self.pause(Duration::from_millis(1500)).await;
         }
         let may_go = self.budget();
@@ -375,7 +387,7 @@ impl World {
                 (true, _) => &[0, 1, 2, 9],
             };
             let kind = *self.random.pick(kinds).unwrap();
-            self.fault(&victim.path, kind);
+            self.fault_on(&victim.path, kind);
             if writing {
                 self.start_burst(5);
             }

@@ -6,6 +6,7 @@ use palisade::env::sim::{Prng, SimEnv};
 use palisade::env::{Environment, deadline};
 use palisade::error::Error;
 use palisade::export::{Durability, Extent, Volume, ZeroOptions};
+use palisade::member::SimDisks;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct Io {
     pub requests: Cell<u64>,
     pub refused: Cell<u64>,
     pub stripe_bytes: u64,
+    /// Those of the machine, which count their operations.
+    disks: SimDisks,
 }
 
 /// One request.
@@ -82,7 +85,7 @@ fn random_range(random: &mut Prng, volume: u64, stripe: u64, hot: u64) -> (u64, 
 }
 
 impl Io {
-    pub fn new(model: Model, stripe_bytes: u64) -> Rc<Self> {
+    pub fn new(model: Model, stripe_bytes: u64, disks: &SimDisks) -> Rc<Self> {
         Rc::new(Self {
             model: RefCell::new(model),
             failures: RefCell::default(),
@@ -91,6 +94,7 @@ impl Io {
             requests: Cell::new(0),
             refused: Cell::new(0),
             stripe_bytes,
+            disks: disks.clone(),
         })
     }
 
@@ -125,6 +129,7 @@ impl Io {
 
     async fn perform(&self, env: &SimEnv, volume: &dyn Volume, request: Request) {
         let (offset, len) = request.range();
+        self.model.borrow_mut().disks_are_at(self.disks.operations());
         let in_doubt = !self.model.borrow().must_read(offset, len);
         let result = match request {
             Request::Read { offset, len } => self.read(volume, offset, len).await,
@@ -132,7 +137,9 @@ impl Io {
                 self.write(env, volume, (offset, len), durable, aligned).await
             }
             Request::Zero { offset, len, no_hole, durable } => {
-                let id = self.model.borrow_mut().begin(offset, len, None, false);
+                // Without holes they are written like other bytes.
+                let zeroes = no_hole.then(|| Bytes::from(vec![0; usize::try_from(len).unwrap()]));
+                let id = self.model.borrow_mut().begin(offset, len, zeroes.as_ref(), false);
                 let durability = durability(durable);
                 let options = ZeroOptions { durability, no_hole, fast_only: false };
                 self.ended(id, durable, volume.write_zeroes(offset, len, options).await)

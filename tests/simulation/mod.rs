@@ -11,14 +11,17 @@
 mod check;
 mod discard;
 mod every_cut;
+mod hammer;
 mod hard;
 mod impostor;
 mod incidents;
 mod io;
 mod media;
+mod mislaid;
 mod model;
 mod mutations;
 mod recovery;
+mod refill;
 mod restarts;
 mod returns;
 mod rot;
@@ -27,13 +30,14 @@ mod scenario;
 mod start;
 mod storm;
 mod torn_row;
+mod upheaval;
 mod workload;
 mod world;
 
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use every_cut::{Cut, CutFailure, SHAPES, Sweep};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
-pub use mutations::{BUDGET, Found, OPEN, SOON, TRIALS, Trial};
+pub use mutations::{BUDGET, COVERED, Found, How, OPEN, SOON, TRIALS, Trial, later};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]

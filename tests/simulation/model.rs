@@ -16,8 +16,9 @@
 //!   nothing. A power cut makes every answered write indefinite that is not durable.
 //! - A read that finds one of several possible values, with no write under way, settles it.
 //! - A discard is indefinite from the start: each byte reads as before or as zero.
-//! - Blocks of whole stripes that were being rewritten in a crash are in doubt until they are
-//!   written again: their read may fail (P4).
+//! - Blocks of whole stripes that were being rewritten in a crash, and whose home was touched by then, are
+//!   in doubt until they are written again: their read may fail (P4). Stripes that were made zero are not:
+//!   nothing at home is written for that.
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,8 @@ struct Layer {
     definite: bool,
     /// Answered with an error; or what a reader saw, and it may have been such a change.
     failed: bool,
+    /// What the disks had done when it began.
+    mark: u64,
     /// The whole change: start and end in the volume.
     range: (u64, u64),
     from: usize,
@@ -78,6 +81,10 @@ pub struct Model {
     tick: u64,
     next_id: ChangeId,
     under_way: BTreeMap<ChangeId, Vec<usize>>,
+    /// Operations of the disks so far, as last told.
+    mark: u64,
+    /// What a reader sees does not tell what becomes of changes that failed.
+    failed_may_come: bool,
     /// Ticks of the reads under way: what they may still answer is not forgotten.
     readers: BTreeSet<u64>,
 }
@@ -105,7 +112,15 @@ impl Layer {
 impl Model {
     pub fn new(volume_bytes: u64) -> Self {
         let blocks = (0..volume_bytes / BLOCK).map(|_| Block::default()).collect();
-        Self { blocks, tick: 1, next_id: 1, under_way: BTreeMap::new(), readers: BTreeSet::new() }
+        Self {
+            blocks,
+            tick: 1,
+            next_id: 1,
+            under_way: BTreeMap::new(),
+            mark: 0,
+            failed_may_come: false,
+            readers: BTreeSet::new(),
+        }
     }
 
     /// A read begins; [`Self::end_read`] must follow, whatever it answers.
@@ -117,6 +132,17 @@ impl Model {
 
     pub fn end_read(&mut self, tick: u64) {
         self.readers.remove(&tick);
+    }
+
+    /// The disks were asked for so many operations so far.
+    pub fn disks_are_at(&mut self, operations: u64) {
+        self.mark = operations;
+    }
+
+    /// Changes that failed may come about later, whatever is read meanwhile: so it is while more members fail
+    /// than may.
+    pub fn let_failed_come(&mut self, so: bool) {
+        self.failed_may_come = so;
     }
 
     fn horizon(&self) -> u64 {
@@ -136,7 +162,7 @@ impl Model {
     pub fn begin(&mut self, offset: u64, len: u64, data: Option<&Bytes>, discard: bool) -> ChangeId {
         let id = self.next_id;
         self.next_id += 1;
-        let start = self.tick();
+        let (start, mark) = (self.tick(), self.mark);
         let mut touched = Vec::new();
         for (index, from, to, at) in parts(offset, len) {
             let data = data.map(|d| d.slice(at..at + (to - from)));
@@ -148,6 +174,7 @@ impl Model {
                 durable: false,
                 definite,
                 failed: false,
+                mark,
                 range,
                 from,
                 to,
@@ -216,13 +243,15 @@ impl Model {
     }
 
     /// The machine goes down, or already did: puts the blocks of every whole stripe in doubt that
-    /// a change at risk rewrote.
-    pub fn doubt(&mut self, power_cut: bool, stripe_bytes: u64) {
+    /// a change at risk rewrote. `touched` says whether the home of a stripe, by its number, was asked to
+    /// change after an operation of the disks.
+    pub fn doubt(&mut self, power_cut: bool, stripe_bytes: u64, touched: impl Fn(u64, u64) -> bool) {
         let now = self.tick();
         for (index, block) in self.blocks.iter_mut().enumerate() {
             let start = index as u64 * BLOCK / stripe_bytes * stripe_bytes;
             let whole = |l: &Layer| l.range.0 <= start && l.range.1 >= start + stripe_bytes;
-            let torn = block.layers.iter().any(|l| l.at_risk(power_cut) && whole(l));
+            let rewrites = |l: &Layer| l.data.is_some() && whole(l) && touched(start / stripe_bytes, l.mark);
+            let torn = block.layers.iter().any(|l| l.at_risk(power_cut) && rewrites(l));
             block.doubted |= torn || power_cut && block.doubted_at.is_some();
             if block.doubted {
                 block.doubted_at = Some(now);
@@ -244,9 +273,10 @@ impl Model {
     /// Checks what a read that began at `tick` answered.
     pub fn check(&mut self, tick: u64, offset: u64, answer: &[u8]) -> Result<(), String> {
         let now = self.tick();
+        let settles = !self.failed_may_come;
         for (index, from, to, at) in parts(offset, answer.len() as u64) {
             let found = &answer[at..at + (to - from)];
-            self.blocks[index].check(tick, now, from, found).map_err(|(at, why)| {
+            self.blocks[index].check((tick, now), settles, from, found).map_err(|(at, why)| {
                 let at_volume = index as u64 * BLOCK + at as u64;
                 format!("at volume byte {at_volume} (block {index}): {why}")
             })?;
@@ -288,7 +318,13 @@ impl Block {
         }
     }
 
-    fn check(&mut self, start: u64, now: u64, from: usize, found: &[u8]) -> Result<(), (usize, String)> {
+    fn check(
+        &mut self,
+        (start, now): (u64, u64),
+        settles: bool,
+        from: usize,
+        found: &[u8],
+    ) -> Result<(), (usize, String)> {
         let to = from + found.len();
         let mut cuts: Vec<usize> = self.layers.iter().flat_map(|l| [l.from, l.to]).collect();
         cuts.extend([from, to]);
@@ -314,6 +350,9 @@ impl Block {
             }
             if quiet && possible.len() + usize::from(base_possible) > 1 {
                 let failed = possible.iter().any(|l| l.failed);
+                if failed && !settles {
+                    continue;
+                }
                 settled.push((a, b, Bytes::copy_from_slice(part), failed));
             }
         }
@@ -326,6 +365,7 @@ impl Block {
                 durable: false,
                 definite: true,
                 failed,
+                mark: 0,
                 range: (0, 0),
                 from,
                 to,

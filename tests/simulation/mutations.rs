@@ -36,11 +36,14 @@ impl How {
 #[derive(Debug, Clone, Copy)]
 pub struct Trial {
     pub protection: Protection,
+    /// The one that keeps the promise, too: both are taken away.
+    pub and: Option<Protection>,
     /// The promises that it keeps.
     pub promise: &'static str,
     /// Whether it takes few runs, so that the tests can afford them.
     pub soon: bool,
     pub how: How,
+    pub journal: JournalOn,
 }
 
 /// What a trial found.
@@ -61,7 +64,7 @@ impl Trial {
                     seed,
                     scenario: Some(scenario),
                     // That one is about a journal on members of its own.
-                    journal: (scenario != Scenario::Discard).then_some(JournalOn::Slots),
+                    journal: (scenario != Scenario::Discard).then_some(self.journal),
                     ..RunOptions::default()
                 };
                 let failure = self.without(|| run_seed(&options)).err()?;
@@ -75,7 +78,7 @@ impl Trial {
         let (mut runs, mut found) = (0, None);
         let sweeps = (0..).flat_map(|seed| SHAPES.map(|shape| (seed, shape)));
         for (seed, shape) in sweeps {
-            let sweep = Sweep { seed, shape, journal: JournalOn::Slots, variety: Variety::Few, trace: false };
+            let sweep = Sweep { seed, shape, journal: self.journal, variety: Variety::Few, trace: false };
             self.without(|| {
                 sweep.run(|tried| {
                     runs += 1;
@@ -92,21 +95,31 @@ impl Trial {
     }
 
     fn without<T>(&self, run: impl FnOnce() -> T) -> T {
-        let _removed = Removed::new(self.protection);
+        let both: Vec<Protection> = self.and.into_iter().chain([self.protection]).collect();
+        let _removed = Removed::new(&both);
         run()
     }
 }
 
 const fn soon(protection: Protection, promise: &'static str, scenario: Scenario) -> Trial {
-    Trial { protection, promise, soon: true, how: How::Seeds(scenario) }
+    Trial { soon: true, ..later(protection, promise, How::Seeds(scenario)) }
 }
 
-const fn later(protection: Protection, promise: &'static str, how: How) -> Trial {
-    Trial { protection, promise, soon: false, how }
+pub const fn later(protection: Protection, promise: &'static str, how: How) -> Trial {
+    Trial { protection, and: None, promise, soon: false, how, journal: JournalOn::Slots }
+}
+
+const fn pair(protection: Protection, and: Protection, promise: &'static str, scenario: Scenario) -> Trial {
+    Trial { and: Some(and), ..soon(protection, promise, scenario) }
+}
+
+const fn on_its_own(trial: Trial) -> Trial {
+    Trial { journal: JournalOn::Own(1), ..trial }
 }
 
 /// What is run without each protection.
 pub const TRIALS: &[Trial] = &[
+    on_its_own(soon(Protection::MarkBeforeCompletion, "P2, P4", Scenario::Refill)),
     soon(Protection::FrameBeforeAnswer, "P2", Scenario::Mixed),
     later(Protection::FramesInOrder, "P2", How::Seeds(Scenario::CrashDegraded)),
     later(Protection::FailedFrameWrite, "P1, P2", How::Seeds(Scenario::Restart)),
@@ -122,21 +135,26 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::FuaMembers, "P1", Scenario::Rot),
     soon(Protection::MergeAlone, "P2", Scenario::Mixed),
     later(Protection::DegradedInJournal, "P3", How::Seeds(Scenario::CrashDegraded)),
+    soon(Protection::ZeroBeforePunch, "P1", Scenario::Hammer),
     later(Protection::UnansweredPunch, "P5", How::Seeds(Scenario::Impostor)),
-    later(Protection::DegradedReadLock, "P5", How::Seeds(Scenario::Degraded)),
+    later(Protection::DegradedReadLock, "P5", How::Seeds(Scenario::Hammer)),
     soon(Protection::BlockChecksum, "P5", Scenario::Rot),
     soon(Protection::ParityInJournal, "P3", Scenario::Crash),
     later(Protection::WriteAheadFlush, "P3", How::Seeds(Scenario::Storm)),
     soon(Protection::ParityDelta, "P3", Scenario::Degraded),
     later(Protection::FailedHomeWrite, "P6", How::Seeds(Scenario::Mixed)),
+    soon(Protection::TornKept, "P3", Scenario::Upheaval),
+    soon(Protection::TornNotUsed, "P5", Scenario::Upheaval),
     soon(Protection::NewerStaysStaged, "P2", Scenario::Rot),
     soon(Protection::FreshIsZero, "P4", Scenario::Calm),
     soon(Protection::FreshInJournal, "P4", Scenario::Crash),
     soon(Protection::OpenInJournal, "P4", Scenario::Crash),
+    later(Protection::OpenFlush, "P4", How::Seeds(Scenario::Hammer)),
     soon(Protection::OpenChecksums, "P4", Scenario::Crash),
     later(Protection::LostIsUnknown, "P4, P5", How::Seeds(Scenario::CrashDegraded)),
     soon(Protection::StripesProven, "P5", Scenario::Discard),
     soon(Protection::SectorChecksum, "P5", Scenario::Impostor),
+    soon(Protection::SectorPlace, "P5", Scenario::Mislaid),
     later(Protection::SectorOwner, "P5", How::Seeds(Scenario::Impostor)),
     soon(Protection::EpochsHome, "P1", Scenario::Calm),
     later(Protection::EpochGeneration, "P5", How::Seeds(Scenario::Impostor)),
@@ -144,28 +162,43 @@ pub const TRIALS: &[Trial] = &[
     later(Protection::RebuildLock, "P3", How::Seeds(Scenario::Mixed)),
     later(Protection::SettledOnto, "P1", How::Seeds(Scenario::Storm)),
     soon(Protection::EpochsToReplacement, "P1", Scenario::Beyond),
-    later(Protection::CheckpointToReplacement, "P1", How::Seeds(Scenario::Storm)),
     soon(Protection::BlankAtFirst, "P4", Scenario::Impostor),
     soon(Protection::SuperblockFlushed, "P6", Scenario::Rot),
+    soon(Protection::SuperblockChecksum, "P5", Scenario::Mislaid),
     later(Protection::SuperblockBeside, "P1", How::Seeds(Scenario::Storm)),
-    later(Protection::StartRecordsFirst, "P9", How::Seeds(Scenario::Storm)),
+    soon(Protection::StartRecordsFirst, "P9", Scenario::Upheaval),
     soon(Protection::NewLineage, "P7", Scenario::Restart),
     soon(Protection::LineageCompared, "P7", Scenario::Restart),
+    later(Protection::EventRaised, "P6", How::Seeds(Scenario::Impostor)),
     later(Protection::StaleRefused, "P6", How::Seeds(Scenario::Impostor)),
     later(Protection::NewestCopy, "P6", How::Seeds(Scenario::Impostor)),
     soon(Protection::OverwrittenNoticed, "P5", Scenario::Impostor),
     soon(Protection::LastIsKept, "P9", Scenario::Beyond),
+    soon(Protection::ReturnRecorded, "P9", Scenario::Upheaval),
+    on_its_own(soon(Protection::LastBearerKept, "P9", Scenario::Beyond)),
+];
+
+/// Protections that another one stands in for, with that: both must be taken away to see the loss.
+pub const COVERED: &[(Trial, &str)] = &[
+    (
+        pair(Protection::SlotInChecksum, Protection::SectorOwner, "P5", Scenario::Mislaid),
+        "a checksum is compared with an entry of the member's own table: a block of another slot has to bring its entry along, and a sector of another table does not count",
+    ),
+    (
+        pair(Protection::BlockInChecksum, Protection::SectorPlace, "P5", Scenario::Mislaid),
+        "the same: a block of another place has to bring its entry along, and a sector of another place does not count",
+    ),
+    (
+        pair(Protection::CheckpointToReplacement, Protection::MarkBeforeCompletion, "P1", Scenario::Refill),
+        "before a replacement counts a frame is logged, and as soon as that is needed no more everybody gets a checkpoint anyhow",
+    ),
 ];
 
 /// Protections that no run has missed so far, and what seems to be the reason.
 pub const OPEN: &[(Protection, &str)] = &[
     (
-        Protection::MarkBeforeCompletion,
-        "it needs a power cut, no write after it, and a member that is filled just then; seed 20006284 found it once",
-    ),
-    (
         Protection::JournalOwner,
-        "the space of a new array is punched, and random nonces keep the frames of another apart as well",
+        "the first MiB of a member is cleared when it is made one, the beginning of the ring in it: a chain from another array has no first frame any more, and random nonces keep later ones out",
     ),
     (
         Protection::FramePlace,
@@ -175,45 +208,66 @@ pub const OPEN: &[(Protection, &str)] = &[
         Protection::ReplacedKeepsFrame,
         "it needs a megabyte of frames and a power cut between two flushes; seed 40193 of crash-degraded found it once",
     ),
-    (Protection::CheckpointDurable, "the ring must wrap around in the moment of a power cut"),
+    (
+        Protection::CheckpointDurable,
+        "records of data stop at a part of the ring, those of stripes at three quarters: before the space that a checkpoint frees is reached so much must be logged that a sync comes in between",
+    ),
     (
         Protection::SumsKeepFrame,
-        "an old page makes new blocks look damaged, and they are restored from the others",
+        "every home write enters its stripe in the epoch map, too, under the same pin, and the pages of both go home together: only a stripe written whole between the two could lose its frame",
     ),
-    (Protection::ZeroBeforePunch, "it takes a power cut within one flush of a discard"),
     (
         Protection::DoubtAfterFlush,
         "what a failed flush lost does not match its checksum, and is restored; not reading it saves the work",
     ),
-    (Protection::TornKept, "the blocks stay staged too, and go home again"),
-    (
-        Protection::TornNotUsed,
-        "a block that too few members took does not match its checksum and is not used",
-    ),
     (Protection::LostStaysInJournal, "it takes rows of which too much is lost; seed 105732 found it once"),
-    (Protection::BareParityUnknown, "it takes rows of which too much is lost"),
-    (Protection::OpenFlush, "the checker allows a read error in stripes that were being rewritten"),
-    (Protection::SettledBeforeOpen, "the checker allows a read error in stripes that were being rewritten"),
-    (Protection::ParityOfItsRow, "it takes a torn stripe, written again in part, and lost members"),
     (
-        Protection::SlotInChecksum,
-        "a block in the wrong place has another content, and so another checksum; tables know their own places",
+        Protection::BareParityUnknown,
+        "rows of which too much is lost come from torn stripes, and there a start has made parity unknown already",
     ),
-    (Protection::BlockInChecksum, "the same"),
     (
-        Protection::SectorPlace,
-        "only a sector that says zero of a block that is not can do harm: else the blocks do not match, and are restored",
+        Protection::SettledBeforeOpen,
+        "it takes a power cut between a frame and its flush, which keeps the frame and loses what came home within 200 ms before: the checker would see it now, and no run has met it",
     ),
-    (Protection::RebuiltForgotten, "it takes a replay older than what was filled, and lost members"),
-    (Protection::TablesBeforeProgress, "blocks without checksums are restored as soon as somebody asks"),
     (
-        Protection::EventRaised,
-        "the write count tells members apart too; only an old copy of a member could pass",
+        Protection::ParityOfItsRow,
+        "a record has all parity that anybody holds; parity that nobody held then is read at a replay only if what a replay touches were not filled anew",
     ),
-    (Protection::TwoRounds, "it takes a crash while a change is recorded, and members lost at once"),
-    (Protection::RecordBeforeActing, "it takes a crash while a loss is recorded, and the lost member back"),
-    (Protection::SuperblockChecksum, "most fields have rules of their own, and four copies"),
-    (Protection::GivenUpChange, "seeds 2546 and 4268 of beyond-crash found its like once"),
-    (Protection::ReturnRecorded, "it takes a crash between the return of suspects and the next change"),
+    (
+        Protection::RebuiltForgotten,
+        "it takes a stripe first written while its replacement was being filled, and a record of how far that is before the journal is empty",
+    ),
+    (
+        Protection::DecidedInJournal,
+        "it takes a torn stripe, and a power cut after it is written again; seed 109 of storm found it once",
+    ),
+    (
+        Protection::TablesBeforeProgress,
+        "blocks without checksums are restored as soon as somebody asks, and filling on brings the tables home",
+    ),
+    (
+        Protection::TwoRounds,
+        "an old copy of a member is known by its epoch map and by its checkpoint, too; one that is a single event behind has had all that the journal does not have any more",
+    ),
+    (
+        Protection::RecordBeforeActing,
+        "what a lost member misses before its loss is recorded is in the journal; later its checkpoint is two behind",
+    ),
+    (
+        Protection::GivenUpChange,
+        "who may be missing then depends on who got how much of the change; seeds 2546 and 4268 of beyond-crash found its like once",
+    ),
+    (
+        Protection::OwnMapCompared,
+        "it takes an image put in the place of a member that was lost, and taken while it was in sync; the epoch in its superblock tells of most",
+    ),
+    (
+        Protection::ImageByMap,
+        "an image that old is two checkpoints behind as well, unless nothing was logged since",
+    ),
+    (
+        Protection::ImageByCheckpoint,
+        "an image that old lacks changes of the epoch map as well, or changes of members",
+    ),
     (Protection::BeyondRefused, "the members that fail refuse the writes by themselves"),
 ];

@@ -96,15 +96,16 @@ impl World {
     /// The machine as a crash left it, once more.
     pub fn twin(&mut self) -> Self {
         assert!(self.running.is_none(), "a machine that runs has no twin");
+        let disks = self.disks.copy();
         Self {
             harness: self.harness.clone(),
             random: self.random.fork(),
-            disks: self.disks.copy(),
             shelf: BTreeMap::new(),
             copies: BTreeMap::new(),
             relics: Vec::new(),
             running: None,
-            io: Io::new(self.io.model.borrow().clone(), self.io.stripe_bytes),
+            io: Io::new(self.io.model.borrow().clone(), self.io.stripe_bytes, &disks),
+            disks,
             images: BTreeMap::new(),
             returned: Arc::default(),
             faulted: BTreeSet::new(),

@@ -132,7 +132,7 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
     let scenario = options.scenario.unwrap_or(drawn);
     let drawn = match scenario {
         // They know where on the members of the slots everything lies.
-        Scenario::Storm | Scenario::Impostor => JournalOn::Slots,
+        Scenario::Storm | Scenario::Impostor | Scenario::Mislaid => JournalOn::Slots,
         Scenario::Discard => JournalOn::Own(if options.seed.is_multiple_of(3) { 2 } else { 1 }),
         _ => JournalOn::of_seed(options.seed),
     };
@@ -141,7 +141,7 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
     let step = std::cell::Cell::new(0);
     let mut sim = Simulation::new(options.seed).step_limit(STEP_LIMIT).print_trace(options.trace);
     let harness = sim.handle();
-    let drawn = random.between(10, 40);
+    let drawn = if scenario.is_small() { random.between(2, 5) } else { random.between(10, 40) };
     let steps = options.steps.unwrap_or(drawn);
     let finished = catch_unwind(AssertUnwindSafe(|| {
         let result: Result<Check<Stats>, _> = sim.run(async {

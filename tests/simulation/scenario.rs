@@ -30,7 +30,15 @@ pub enum Scenario {
     Impostor,
     /// Every member that bears the journal is lost for good.
     Discard,
-    /// Everything but the last six.
+    /// Small changes of one place, and a crash at one of their operations.
+    Hammer,
+    /// Changes of membership that do not come to their end.
+    Upheaval,
+    /// Replacements half filled, crashes, and only they are left.
+    Refill,
+    /// Pieces of members that lie elsewhere, or are changed, as the machine starts.
+    Mislaid,
+    /// Requests, failing members, crashes and restarts.
     Mixed,
 }
 
@@ -79,7 +87,7 @@ impl fmt::Display for JournalOn {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Calm,
         Self::Degraded,
         Self::Crash,
@@ -91,6 +99,10 @@ impl Scenario {
         Self::Storm,
         Self::Impostor,
         Self::Discard,
+        Self::Hammer,
+        Self::Upheaval,
+        Self::Refill,
+        Self::Mislaid,
         Self::Mixed,
     ];
 
@@ -126,8 +138,17 @@ impl Scenario {
             Self::Storm => "storm",
             Self::Impostor => "impostor",
             Self::Discard => "discard",
+            Self::Hammer => "hammer",
+            Self::Upheaval => "upheaval",
+            Self::Refill => "refill",
+            Self::Mislaid => "mislaid",
             Self::Mixed => "mixed",
         }
+    }
+
+    /// Whether a run is about moments, not masses: few stripes, small ones, and few steps.
+    pub fn is_small(self) -> bool {
+        matches!(self, Self::Hammer | Self::Upheaval | Self::Refill | Self::Mislaid)
     }
 
     pub fn loses_members(self) -> bool {

@@ -10,10 +10,10 @@ use palisade::env::sim::{Prng, SimEnv};
 use palisade::error::{Error, ErrorKind};
 use palisade::format::Areas;
 use palisade::geometry::Shape;
-use palisade::member::SimDisks;
 use palisade::member::sim::Crash;
+use palisade::member::{SimDisk, SimDisks};
 use palisade::observe::{Event, Observer};
-use palisade::units::{ArrayId, BLOCK_BYTES};
+use palisade::units::{ArrayId, BLOCK_BYTES, StripeIndex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,6 +45,9 @@ impl World {
         scenario: Scenario,
         journal: JournalOn,
     ) -> Check<Self> {
+        if scenario.is_small() {
+            return Self::create_small(harness, random, scenario, journal).await;
+        }
         let data = u8::try_from(random.between(1, 6)).unwrap();
         let parity = u8::try_from(random.between(1, 3)).unwrap();
         let shape = Shape::new(data, parity, 4096 << random.below(5)).unwrap();
@@ -57,6 +60,23 @@ impl World {
         let blocks = if scenario == Scenario::Discard { blocks.min(200) } else { blocks };
         let volume_bytes = blocks * BLOCK_BYTES;
         Self::with_shape(harness, random, scenario, journal, shape, volume_bytes).await
+    }
+
+    async fn create_small(
+        harness: &SimEnv,
+        mut random: Prng,
+        scenario: Scenario,
+        journal: JournalOn,
+    ) -> Check<Self> {
+        let data = u8::try_from(random.between(1, 4)).unwrap();
+        let parity = u8::try_from(random.between(1, 2)).unwrap();
+        let shape = Shape::new(data, parity, 4096 << random.below(2)).unwrap();
+        let stripes = match scenario {
+            // So many that the tables have some sectors.
+            Scenario::Mislaid => random.between(200, 600),
+            _ => *random.pick(&[2, 6, 24, 60]).unwrap(),
+        };
+        Self::with_shape(harness, random, scenario, journal, shape, stripes * shape.stripe_bytes()).await
     }
 
     /// Formats the members of an array of that shape and starts it.
@@ -76,33 +96,39 @@ impl World {
         while Areas::plan(disk_bytes, &shape).map_or(0, |a| a.capacity_bytes(&shape)) < volume_bytes {
             disk_bytes += 1 << 20;
         }
+        let disks = SimDisks::new(harness);
         let mut world = Self {
             harness: harness.clone(),
             random,
             scenario,
-            disks: SimDisks::new(harness),
+            disks: disks.clone(),
             shelf: BTreeMap::new(),
             copies: BTreeMap::new(),
             relics: Vec::new(),
             shape,
             volume_bytes,
             disk_bytes,
+            keeps_space: false,
             journals,
             id: ArrayId::NIL,
             running: None,
-            io: Io::new(Model::new(volume_bytes), shape.stripe_bytes()),
+            io: Io::new(Model::new(volume_bytes), shape.stripe_bytes(), &disks),
             images: BTreeMap::new(),
             returned: Arc::default(),
             faulted: BTreeSet::new(),
             evil: BTreeSet::new(),
             gone_faulty: Arc::default(),
+            starts: 0,
+            copied_at: 0,
             next_disk: 0,
             discard: Vec::new(),
             stats: Stats::default(),
         };
+        world.keeps_space = scenario == Scenario::Mislaid && world.random.chance(500);
         world.format().await?;
         world.assemble().await.map_err(|e| format!("a new array does not start: {}", e.report()))?;
-        if scenario == Scenario::Impostor && world.random.chance(300) {
+        let used_before = matches!(scenario, Scenario::Impostor | Scenario::Mislaid);
+        if used_before && world.random.chance(300) {
             world.create_anew().await?;
         }
         Ok(world)
@@ -110,7 +136,8 @@ impl World {
 
     async fn format(&mut self) -> Check {
         let process = self.harness.new_process();
-        let spare_count = if self.scenario.loses_members() { self.random.below(2) } else { 0 };
+        let spare_count =
+            if self.scenario.loses_members() && !self.scenario.is_small() { self.random.below(2) } else { 0 };
         let (mut members, mut spares) = (Vec::new(), Vec::new());
         for _ in 0..self.shape.width() {
             let name = self.new_disk();
@@ -183,6 +210,7 @@ impl World {
         match started.await.unwrap_or_else(|| Err(gone())) {
             Ok(array) => {
                 self.note(|| "assembled".into());
+                self.starts += 1;
                 self.running = Some(Running { process, array });
                 self.note(|| self.describe());
                 Ok(())
@@ -235,10 +263,24 @@ impl World {
         self.note(|| format!("CRASH: {crash:?}"));
         self.running = None;
         let power_cut = crash == Crash::PowerCut;
+        let touched = self.touched();
         let mut model = self.io.model.borrow_mut();
-        model.doubt(power_cut, self.io.stripe_bytes);
+        model.doubt(power_cut, self.io.stripe_bytes, touched);
         model.crash(power_cut);
         self.io.under_way.set(0);
         self.stats.crashes += 1;
+    }
+
+    /// Whether any disk was asked to change the home of a stripe after an operation of the disks.
+    fn touched(&self) -> impl Fn(u64, u64) -> bool + use<> {
+        let disks: Vec<SimDisk> =
+            self.disks.disks().into_iter().chain(self.shelf.values().cloned()).collect();
+        let (shape, data) = (self.shape, self.used().map(|used| used.data.start));
+        move |stripe, since| {
+            // Nobody can say where it is.
+            let Ok(data) = data else { return true };
+            let start = data + shape.chunk_offset(StripeIndex(stripe));
+            disks.iter().any(|disk| disk.was_touched(start..start + shape.chunk_bytes(), since))
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::io::Request;
 use super::world::{Check, World};
 use palisade::array::{ArrayState, MemberRef, Report};
 use palisade::member::SimDisk;
-use palisade::member::sim::{Crash, FaultPlan};
+use palisade::member::sim::FaultPlan;
 use palisade::units::BLOCK_BYTES;
 use std::time::Duration;
 
@@ -58,10 +58,6 @@ impl World {
         self.wait_for("parity to be consistent after a storm", settled).await?;
         self.verify_volume("after a storm").await?;
         self.rewrite_doubted().await
-    }
-
-    pub fn any_crash(&mut self) -> Crash {
-        if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill }
     }
 
     async fn replace_one(&mut self) -> Check {

@@ -40,9 +40,13 @@ pub struct World {
     pub relics: Vec<SimDisk>,
     /// What members held once, by the name they had (see `impostor`).
     pub copies: BTreeMap<String, SimDisk>,
+    /// How often the array was started when they were made.
+    pub copied_at: u64,
     pub shape: Shape,
     pub volume_bytes: u64,
     pub disk_bytes: u64,
+    /// The disks free no space.
+    pub keeps_space: bool,
     /// Members that bear the journal and nothing else; 0 if those of the slots do.
     pub journals: usize,
     pub id: ArrayId,
@@ -61,6 +65,8 @@ pub struct World {
     pub next_disk: u64,
     /// Disks that are to bear a journal in place of a lost one, at the next start.
     pub discard: Vec<String>,
+    /// How often the array was started.
+    pub starts: u64,
     pub stats: Stats,
 }
 
@@ -91,7 +97,12 @@ impl World {
             if self.next_disk > 1 && self.random.chance(300) { self.random.below(64) * 65536 } else { 0 };
         match self.used_disk() {
             Some(used) => self.disks.attach(&name, &used),
-            None => drop(self.disks.create(&name, self.disk_bytes + extra)),
+            None => {
+                let disk = self.disks.create(&name, self.disk_bytes + extra);
+                if self.keeps_space {
+                    disk.keep_space();
+                }
+            }
         }
         name
     }

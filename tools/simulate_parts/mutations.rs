@@ -1,6 +1,7 @@
 //! `--mutations`: the simulation without one protection after the other, as a table.
 
-use super::simulation::{BUDGET, Found, OPEN, TRIALS, Trial};
+use super::simulation::{BUDGET, COVERED, Found, How, JournalOn, OPEN, Scenario, TRIALS, Trial, later};
+use palisade::mutation::Protection;
 use serde_json::json;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,9 @@ const SAID: usize = 110;
 pub struct Orders<'a> {
     /// Names of protections; all of them if none is given.
     pub only: &'a [String],
+    /// Another kind of run than the one that is known to find it soonest.
+    pub scenario: Option<Scenario>,
+    pub journal: Option<JournalOn>,
     pub budget: Option<u64>,
     pub jobs: usize,
     pub json: bool,
@@ -22,8 +26,15 @@ pub struct Orders<'a> {
 pub fn run(orders: &Orders<'_>) -> ExitCode {
     // What a run finds may be a panic: it is in the table.
     std::panic::set_hook(Box::new(|_| ()));
-    let wanted = |t: &&Trial| orders.only.is_empty() || orders.only.iter().any(|o| o == t.protection.name());
-    let trials: Vec<&Trial> = TRIALS.iter().filter(wanted).collect();
+    let trials = match orders.scenario {
+        Some(scenario) => others(orders, scenario),
+        None => {
+            let wanted =
+                |t: &&Trial| orders.only.is_empty() || orders.only.iter().any(|o| o == t.protection.name());
+            let all = TRIALS.iter().chain(COVERED.iter().map(|(trial, _)| trial));
+            all.filter(wanted).copied().collect()
+        }
+    };
     let next = AtomicUsize::new(0);
     let found: Mutex<Vec<(usize, Option<Found>)>> = Mutex::default();
     std::thread::scope(|scope| {
@@ -40,8 +51,7 @@ pub fn run(orders: &Orders<'_>) -> ExitCode {
     });
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     found.sort_by_key(|(index, _)| *index);
-    let rows: Vec<(&Trial, Option<Found>)> =
-        trials.into_iter().zip(found.into_iter().map(|(_, f)| f)).collect();
+    let rows: Vec<(&Trial, Option<Found>)> = trials.iter().zip(found.into_iter().map(|(_, f)| f)).collect();
     if orders.json {
         print_json(&rows)
     } else {
@@ -53,9 +63,21 @@ pub fn run(orders: &Orders<'_>) -> ExitCode {
     }
 }
 
-fn take<'a>(next: &AtomicUsize, trials: &[&'a Trial]) -> Option<(usize, &'a Trial)> {
+/// The protections named, one or two (`A+B`) at a time, in another kind of run.
+fn others(orders: &Orders<'_>, scenario: Scenario) -> Vec<Trial> {
+    let named = |name: &str| Protection::ALL.iter().copied().find(|p| p.name() == name);
+    let trial = |names: &String| {
+        let mut protections = names.split('+').filter_map(named);
+        let trial = later(protections.next()?, "", How::Seeds(scenario));
+        let journal = orders.journal.unwrap_or(trial.journal);
+        Some(Trial { and: protections.next(), journal, ..trial })
+    };
+    orders.only.iter().filter_map(trial).collect()
+}
+
+fn take<'a>(next: &AtomicUsize, trials: &'a [Trial]) -> Option<(usize, &'a Trial)> {
     let index = next.fetch_add(1, Ordering::Relaxed);
-    Some((index, *trials.get(index)?))
+    Some((index, trials.get(index)?))
 }
 
 fn print_table(rows: &[(&Trial, Option<Found>)]) {
@@ -66,18 +88,33 @@ fn print_table(rows: &[(&Trial, Option<Found>)]) {
             let line: String = f.said.split_whitespace().collect::<Vec<_>>().join(" ");
             (f.runs.to_string(), line.chars().take(SAID).collect())
         });
-        let about = trial.protection.about().trim_end_matches('.');
+        let mut about = trial.protection.about().trim_end_matches('.').to_owned();
+        if let Some(and) = trial.and {
+            about.push_str(&format!(", and: {}", and.about().trim_end_matches('.')));
+        }
         println!(
             "| {about} | {} | {} | {runs} | {} |",
             trial.promise,
-            trial.how.name(),
+            run_name(trial),
             said.replace('|', "/")
         );
+    }
+    println!("\n| Covered twice | Because |");
+    println!("|---|---|");
+    for (trial, why) in COVERED {
+        println!("| {} | {why} |", trial.protection.about().trim_end_matches('.'));
     }
     println!("\n| Not missed so far | Because |");
     println!("|---|---|");
     for (protection, why) in OPEN {
         println!("| {} | {why} |", protection.about().trim_end_matches('.'));
+    }
+}
+
+fn run_name(trial: &Trial) -> String {
+    match trial.journal {
+        JournalOn::Slots => trial.how.name().to_owned(),
+        own => format!("{}, journal on {own}", trial.how.name()),
     }
 }
 

@@ -132,6 +132,9 @@ impl Backend for SimBackend {
     }
 
     fn punch(&self, offset_bytes: u64, len_bytes: u64) -> LocalFuture<'_, Result<()>> {
+        if self.disk.lock().keeps_space {
+            return Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "no punches")) });
+        }
         self.submit_change(Change { offset: offset_bytes, len: len_bytes, pieces: None, synced: false })
     }
 

@@ -4,7 +4,7 @@
 //! a write only stops waiting for it. When a process is killed, its operations under way are
 //! decided at once (done, not done, torn) and its lock is released.
 
-use super::fault::{Commanded, FaultCounts, FaultPlan, Trouble, WriteFate};
+use super::fault::{Commanded, FaultCounts, FaultPlan, WriteFate};
 use super::machine::{Named, SimDisks};
 use super::media::{Change, Media};
 use crate::env::sim::{Prng, ProcessId, SimEnv};
@@ -14,11 +14,10 @@ use crate::member::{Presence, Span};
 use bytes::Bytes;
 use futures::channel::oneshot;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// A write or punch under way.
 pub(super) struct InFlight {
@@ -40,8 +39,12 @@ pub(super) struct DiskState {
     pub next_handle: u64,
     in_flight: BTreeMap<u64, InFlight>,
     next_operation: u64,
-    waiting: Vec<oneshot::Sender<()>>,
-    unreadable_pages: BTreeSet<u64>,
+    pub waiting: Vec<oneshot::Sender<()>>,
+    pub unreadable_pages: BTreeSet<u64>,
+    /// It frees no space.
+    pub keeps_space: bool,
+    /// By page: the machine's operation that last was to change it.
+    pub touched: BTreeMap<u64, u64>,
 }
 
 pub(super) struct Inner {
@@ -88,6 +91,8 @@ impl SimDisk {
             next_operation: 1,
             waiting: Vec::new(),
             unreadable_pages: BTreeSet::new(),
+            keeps_space: false,
+            touched: BTreeMap::new(),
         };
         let state = Mutex::new(state);
         Self(Arc::new(Inner {
@@ -107,7 +112,13 @@ impl SimDisk {
     pub(super) fn copy(&self, machine: Weak<Mutex<Named>>) -> Self {
         let Inner { hardware, number, size_bytes, .. } = &*self.0;
         let copy = Self::new(hardware, machine, *number, *size_bytes);
-        copy.lock().media = self.lock().media.clone();
+        let (media, touched, keeps_space) = {
+            let state = self.lock();
+            (state.media.clone(), state.touched.clone(), state.keeps_space)
+        };
+        let mut state = copy.lock();
+        (state.media, state.touched, state.keeps_space) = (media, touched, keeps_space);
+        drop(state);
         copy
     }
 
@@ -116,126 +127,6 @@ impl SimDisk {
         if let Some(machine) = SimDisks::of(&self.0.hardware, &self.0.machine) {
             machine.submitted(process);
         }
-    }
-
-    /// Sets the rates of random faults.
-    pub fn set_plan(&self, plan: FaultPlan) {
-        self.lock().plan = plan;
-    }
-
-    /// Makes reads fail.
-    pub fn fail_reads(&self, trouble: Trouble) {
-        self.lock().commanded.reads = trouble;
-    }
-
-    /// Makes writes and punches fail.
-    pub fn fail_writes(&self, trouble: Trouble) {
-        self.lock().commanded.writes = trouble;
-    }
-
-    /// Makes flushes fail.
-    pub fn fail_flushes(&self, trouble: Trouble) {
-        self.lock().commanded.flushes = trouble;
-    }
-
-    /// Lets every operation wait until [`Self::release`].
-    pub fn hang(&self) {
-        self.lock().commanded.hanging = true;
-    }
-
-    /// Ends a hang.
-    pub fn release(&self) {
-        let mut state = self.lock();
-        state.commanded.hanging = false;
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        for waiter in waiting {
-            let _ = waiter.send(());
-        }
-    }
-
-    /// Makes every operation take `factor` times as long; 1 is the usual.
-    pub fn set_slow(&self, factor: u32) {
-        self.lock().commanded.slow_factor = Some(factor);
-    }
-
-    /// Decides the fate of the next write that is not decided yet; it is answered with success.
-    pub fn next_write(&self, fate: WriteFate) {
-        self.lock().commanded.next_writes.push_back(fate);
-    }
-
-    /// Unplugs the disk: every open handle is dead for good, its lock is gone.
-    pub fn vanish(&self) {
-        let mut state = self.lock();
-        state.present = false;
-        state.generation += 1;
-        state.owner = None;
-        drop(state);
-        self.release();
-    }
-
-    /// Plugs it in again: it can be opened anew.
-    pub fn come_back(&self) {
-        self.lock().present = true;
-    }
-
-    /// It is without power for a moment: what was not flushed is there or not, as the seed wills.
-    pub fn lose_power(&self) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        state.media.power_cut(&mut state.random);
-    }
-
-    /// Whether it is plugged in.
-    pub fn is_present(&self) -> bool {
-        self.lock().present
-    }
-
-    /// Turns the pages of a range unreadable until they are written.
-    pub fn spoil(&self, offset_bytes: u64, len_bytes: u64) {
-        self.lock().unreadable_pages.extend(pages(offset_bytes, len_bytes));
-    }
-
-    /// Whether a page is unreadable.
-    pub fn is_spoiled(&self) -> bool {
-        !self.lock().unreadable_pages.is_empty()
-    }
-
-    /// Ends every commanded and planned fault; unreadable pages can be read again.
-    pub fn heal(&self) {
-        let mut state = self.lock();
-        state.plan = FaultPlan::default();
-        state.commanded = Commanded::default();
-        state.unreadable_pages.clear();
-        drop(state);
-        self.release();
-    }
-
-    /// What a reader with no faults would see.
-    pub fn peek(&self, offset_bytes: u64, len_bytes: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len_bytes];
-        self.lock().media.read(offset_bytes, &mut bytes);
-        bytes
-    }
-
-    /// Offsets of the pages of a range that have memory behind them.
-    pub fn written_pages(&self, range: Range<u64>) -> Vec<u64> {
-        let mut at = range.start / PAGE * PAGE;
-        let spans = self.lock().media.spans(at, range.end.saturating_sub(at));
-        let mut written = Vec::new();
-        for span in spans {
-            let end = at + span.len_bytes;
-            if !span.hole {
-                written.extend((at..end).step_by(4096));
-            }
-            at = end;
-        }
-        written
-    }
-
-    /// Changes bytes on the media behind everybody's back.
-    pub fn scribble(&self, offset_bytes: u64, bytes: &[u8]) {
-        self.lock().media.scribble(offset_bytes, bytes);
     }
 
     /// Size in bytes.
@@ -319,7 +210,10 @@ impl SimDisk {
 
     /// Registers a write or punch; [`Self::change`] carries it out.
     pub(super) fn begin_change(&self, caller: Caller, change: Change) -> u64 {
+        let machine = SimDisks::of(&self.0.hardware, &self.0.machine);
+        let number = machine.map_or(0, |machine| machine.operations() + 1);
         let mut state = self.lock();
+        state.touched.extend(pages(change.offset, change.len).map(|page| (page, number)));
         let operation = state.next_operation;
         state.next_operation += 1;
         state.in_flight.insert(operation, InFlight { process: caller.process, change });
@@ -327,12 +221,27 @@ impl SimDisk {
     }
 
     pub(super) async fn change(&self, caller: Caller, operation: u64, offset: u64, len: u64) -> Result<()> {
+        self.hang_a_punch(operation).await;
         self.work(len).await;
         // Gone from the list: decided by a crash, and nobody waits any more.
         let Some(in_flight) = self.lock().in_flight.remove(&operation) else { return Ok(()) };
         let result = self.lock().finish_change(caller, in_flight.change, self.0.size_bytes);
         self.note(Kind::Write, offset, len, result.is_err());
         result
+    }
+
+    async fn hang_a_punch(&self, operation: u64) {
+        let hang_time = {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            let punches = state.in_flight.get(&operation).is_some_and(|f| f.change.pieces.is_none());
+            let hangs = punches && state.random.rare(state.plan.hang_punch);
+            state.counts.delays += u64::from(hangs);
+            hangs.then_some(state.plan.hang_time)
+        };
+        if let Some(time) = hang_time {
+            self.0.hardware.sleep(time).await;
+        }
     }
 
     pub(super) async fn flush(&self, caller: Caller, covered: u64) -> Result<()> {
@@ -422,6 +331,10 @@ impl DiskState {
 
     fn finish_change(&mut self, caller: Caller, change: Change, size_bytes: u64) -> Result<()> {
         self.check(caller)?;
+        if self.commanded.refusing {
+            self.counts.write_errors += 1;
+            return Err(Error::new(ErrorKind::Io, "simulated refusal to write").at(change.offset));
+        }
         if self.commanded.writes.strikes() | self.random.rare(self.plan.write_error) {
             self.counts.write_errors += 1;
             self.media.apply_torn(&change, &mut self.random);
@@ -479,7 +392,7 @@ impl DiskState {
     }
 }
 
-fn pages(offset: u64, len: u64) -> impl Iterator<Item = u64> {
+pub(super) fn pages(offset: u64, len: u64) -> impl Iterator<Item = u64> {
     offset / PAGE..(offset + len).div_ceil(PAGE)
 }
 

@@ -16,6 +16,8 @@ pub struct FaultPlan {
     pub flush_error: u64,
     /// An operation takes `hang_time`.
     pub hang: u64,
+    /// A punch takes so much longer.
+    pub hang_punch: u64,
     /// How long a hanging operation takes.
     pub hang_time: Duration,
     /// An operation takes fifty times as long as usual.
@@ -106,6 +108,8 @@ pub(super) struct Commanded {
     pub writes: Trouble,
     pub flushes: Trouble,
     pub hanging: bool,
+    /// Writes and punches fail, and nothing of them is done.
+    pub refusing: bool,
     pub slow_factor: Option<u32>,
     pub next_writes: std::collections::VecDeque<WriteFate>,
 }

@@ -154,9 +154,9 @@ impl SimDisks {
         let named = self.lock();
         let twin = |disk: &SimDisk| disk.copy(Arc::downgrade(&copy.named));
         let disks = named.disks.iter().map(|(name, disk)| (name.clone(), twin(disk))).collect();
-        let next_number = named.next_number;
+        let (next_number, operations) = (named.next_number, named.operations);
         drop(named);
-        *copy.lock() = Named { disks, next_number, ..Named::default() };
+        *copy.lock() = Named { disks, next_number, operations, ..Named::default() };
         copy
     }
 

@@ -7,6 +7,7 @@
 //! Must never: do something a real disk could not, except where a test asked for it.
 
 mod backend;
+mod command;
 mod disk;
 mod fault;
 mod machine;

@@ -182,9 +182,9 @@ fn only_whole_stripes_rewritten_in_a_crash_are_in_doubt_until_written_again() {
     let answered = model.begin(4096, 3 * 4096, Some(&data(3)), false);
     model.end(answered, Ending::Done);
     model.begin(16384, 4096, Some(&data(1)), false);
-    model.doubt(false, 8192);
+    model.doubt(false, 8192, |_, _| true);
     assert!(model.doubted().is_empty(), "a kill does not tear what was answered");
-    model.doubt(true, 8192);
+    model.doubt(true, 8192, |_, _| true);
     model.crash(true);
     assert_eq!(model.doubted(), [8192, 12288]);
     assert!(model.must_read(0, 8192) && !model.must_read(4096, 4097));
