@@ -261,6 +261,11 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         None,
         "parity that was not made anew with its row, its member being lost, was taken for the row's",
     ),
+    (
+        80_006_864,
+        None,
+        "of several members whose flush failed only the first was told of, and another stayed unread",
+    ),
     (30_003_998, None, "a replacement waited for ever for blocks of rows beyond repair"),
     (635, Some(Scenario::Storm), "a checkpoint was made before the one before it was durable everywhere"),
     (153, Some(Scenario::Hammer), TABLE_BEFORE_DATA),

@@ -455,14 +455,16 @@ impl Coordinator {
     pub async fn flush_all(&self, proof: &Changing<'_>) -> Result<()> {
         let roster = self.roster.get();
         let flushes = roster.everyone().map(|m| async move { (m.id(), m.flush().await.err()) });
+        let mut outcome = Ok(());
         for (id, error) in join_all(flushes).await {
+            // Each is told of, also after the first: one whose flush failed is not read until it is looked after.
             if let Some(error) = error
                 && self.lose_locked(proof, id, error.report()).await == Verdict::Kept
             {
-                return Err(error);
+                outcome = outcome.and(Err(error));
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Members in sync, other than `id`, that do not answer now.
