@@ -49,7 +49,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// Only this scenario: calm, degraded, crash, crash-degraded, restart, beyond, beyond-crash, rot,
-    /// storm, impostor, discard, mixed.
+    /// storm, impostor, discard, hammer, upheaval, refill, mislaid, mixed.
     #[arg(long)]
     scenario: Option<Scenario>,
     /// The journal on slots, own (m + 1 members of its own) or own+ (one more); drawn from the seed if
