@@ -266,6 +266,11 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         None,
         "of several members whose flush failed only the first was told of, and another stayed unread",
     ),
+    (
+        80_016_732,
+        None,
+        "a replacement's newer copy of the epoch map was taken for an older one: it had the same generation",
+    ),
     (30_003_998, None, "a replacement waited for ever for blocks of rows beyond repair"),
     (635, Some(Scenario::Storm), "a checkpoint was made before the one before it was durable everywhere"),
     (153, Some(Scenario::Hammer), TABLE_BEFORE_DATA),

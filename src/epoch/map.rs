@@ -224,8 +224,16 @@ impl EpochMap {
         self.changed().entry(page).or_default().change(None);
     }
 
+    /// A page as it is now, to be written to one member alone: it counts more than what others have,
+    /// which may lack the latest changes. `None` if nothing was ever written to it.
+    pub fn copy(&self, index: u64) -> Option<Bytes> {
+        let _changed = self.changed();
+        self.raise_generations(index);
+        self.bytes(index)
+    }
+
     /// A page as it is stored; `None` if nothing was ever written to it.
-    pub fn bytes(&self, index: u64) -> Option<Bytes> {
+    fn bytes(&self, index: u64) -> Option<Bytes> {
         let page = self.page(index)?;
         let entries: [u32; PAGE_ENTRIES] = load(&page.entries);
         let kind = PageKind::Epochs(self.array);
@@ -262,6 +270,7 @@ fn place(stripe: StripeIndex) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::{Sector, decode_page};
 
     fn map() -> EpochMap {
         EpochMap::new(ArrayId::from_bytes([1; 16]), 0, 5000)
@@ -314,6 +323,25 @@ mod tests {
         assert_eq!((map.end_epoch(), map.now()), (Epoch(2), Epoch(3)));
         map.all_is_home();
         assert_eq!((map.durable(), map.now()), (Epoch(3), Epoch(4)));
+    }
+
+    #[test]
+    fn a_copy_of_a_page_counts_more_than_what_others_have_of_it() {
+        let map = map();
+        map.note(StripeIndex(1), true, None);
+        let generations = |bytes: &[u8]| -> Vec<u32> {
+            let sectors = decode_page(PageKind::Epochs(map.array), 0, bytes).unwrap();
+            let generation = |sector| match sector {
+                Sector::Good { generation, .. } => generation,
+                other => panic!("{other:?}"),
+            };
+            sectors.into_iter().map(generation).collect()
+        };
+        let others = map.begin().remove(0).1;
+        map.note(StripeIndex(2), true, None);
+        let copy = map.copy(0).unwrap();
+        assert!(generations(&copy).iter().zip(generations(&others)).all(|(copy, other)| *copy > other));
+        assert_eq!(map.copy(7), None, "nothing was written there");
     }
 
     #[test]

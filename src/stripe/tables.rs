@@ -157,7 +157,7 @@ impl Stripes {
         }
         let _alone = self.tables.writing.lock().await;
         for pages in self.epochs.present_pages().chunks(BATCH) {
-            let pages = pages.iter().filter_map(|page| Some((*page, self.epochs.bytes(*page)?)));
+            let pages = pages.iter().filter_map(|page| Some((*page, self.epochs.copy(*page)?)));
             let writes = pages.map(|(page, bytes)| async move {
                 let done = member.write(self.epochs.offset_of(page), vec![bytes], Persistence::Cached).await;
                 (Arc::clone(member), done)
