@@ -271,6 +271,12 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         None,
         "a replacement's newer copy of the epoch map was taken for an older one: it had the same generation",
     ),
+    (80_022_734, None, "that a member was gone was believed although it had been taken back meanwhile"),
+    (
+        80_022_562,
+        None,
+        "checksums read of a member whose flush had failed were not written anew, and were gone later",
+    ),
     (30_003_998, None, "a replacement waited for ever for blocks of rows beyond repair"),
     (635, Some(Scenario::Storm), "a checkpoint was made before the one before it was durable everywhere"),
     (153, Some(Scenario::Hammer), TABLE_BEFORE_DATA),

@@ -403,6 +403,15 @@ impl Coordinator {
         self.lose_locked(&proof, id, why).await
     }
 
+    /// As [`Self::lose`], unless it was opened anew since: it may have been taken back while this was found.
+    pub async fn lose_opened(&self, member: &Arc<Member>, why: String) -> Verdict {
+        let proof = self.begin().await;
+        match self.known(member.id()).member {
+            Some(now) if Arc::ptr_eq(&now, member) => self.lose_locked(&proof, member.id(), why).await,
+            _ => Verdict::Kicked,
+        }
+    }
+
     pub async fn lose_locked(&self, proof: &Changing<'_>, id: MemberId, why: String) -> Verdict {
         match go::role(&self.membership(), id) {
             None => return Verdict::Kicked,
@@ -508,7 +517,7 @@ impl stripe::Membership for Coordinator {
                 _ => ailment(&open).await,
             };
             match ailment {
-                Some(why) => self.lose(member, why).await,
+                Some(why) => self.lose_opened(&open, why).await,
                 None => Verdict::Kept,
             }
         })

@@ -20,12 +20,12 @@ impl Coordinator {
         };
         let (suspects, well): (Vec<_>, Vec<_>) =
             everyone.into_iter().filter(|(_, k)| k.member.is_some()).partition(|(_, k)| k.suspect.is_some());
-        let checks = well.iter().filter_map(|(e, k)| {
+        let checks = well.iter().filter_map(|(_, k)| {
             let member = k.member.as_ref()?;
-            Some(async move { Some((e.member, self.gone(member).await?)) })
+            Some(async move { Some((member, self.gone(member).await?)) })
         });
-        for (id, why) in join_all(checks).await.into_iter().flatten() {
-            self.lose(id, why).await;
+        for (member, why) in join_all(checks).await.into_iter().flatten() {
+            self.lose_opened(member, why).await;
         }
         self.check_superblocks().await;
         for (entry, known) in suspects {

@@ -197,9 +197,7 @@ impl Table {
         let mut pages = self.pages();
         let Some(Place::Present(found)) = pages.places.get_mut(&page) else { return false };
         let Some(entries) = found.entries.get_mut(range) else { return true };
-        if entries == now && pin.is_none() {
-            return true;
-        }
+        // Written home even if nothing changes: what was read of a member whose flush failed once may be gone.
         entries.copy_from_slice(now);
         let was_home = found.home.is_same();
         found.home.change(pin.cloned());
