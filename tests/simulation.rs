@@ -277,6 +277,7 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         None,
         "checksums read of a member whose flush had failed were not written anew, and were gone later",
     ),
+    (90_012_141, None, "the same, and another member was lost next"),
     (30_003_998, None, "a replacement waited for ever for blocks of rows beyond repair"),
     (635, Some(Scenario::Storm), "a checkpoint was made before the one before it was durable everywhere"),
     (153, Some(Scenario::Hammer), TABLE_BEFORE_DATA),
