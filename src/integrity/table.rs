@@ -382,3 +382,31 @@ fn pieces(first: u64, count: usize) -> impl Iterator<Item = (u64, Range<usize>)>
         (page, index(from)..index(to))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(used: u64, home: Home) -> Place {
+        Place::Present(Page { entries: Box::new([0; PAGE_ENTRIES]), home, used })
+    }
+
+    #[test]
+    fn pages_that_were_not_used_for_longest_go_first_and_only_those_that_are_home() {
+        let mut pages = Pages::default();
+        let mut changed = Home::Same;
+        changed.change(None);
+        pages.places.insert(0, page(1, changed));
+        pages.places.insert(1, Place::Loading(Vec::new()));
+        for index in 2..8 {
+            pages.places.insert(index, page(10 - index, Home::Same));
+        }
+        let left = |pages: &Pages| pages.places.keys().copied().collect::<Vec<_>>();
+        pages.evict(8, NONE);
+        assert_eq!(left(&pages).len(), 8, "there is room");
+        pages.evict(5, 7);
+        assert_eq!(left(&pages), [0, 1, 2, 3, 7], "7 was used least lately, and is needed");
+        pages.evict(0, NONE);
+        assert_eq!(left(&pages), [0, 1]);
+    }
+}

@@ -71,3 +71,42 @@ fn a_side_that_was_only_behind_is_joined_without_a_question() {
     tank.wait("d3 is taken back", |rows| rows.starts_with("optimal"));
     tank.is_optimal_on(&["d0", "d1", "d2", "d3"]);
 }
+
+#[test]
+fn halves_of_which_one_fell_behind_while_the_array_ran_are_joined_only_by_a_person() {
+    let tank = Tank::filled(2, 2);
+    for name in ["d2", "d3"] {
+        tank.rename(name, &format!("away-{name}"));
+    }
+    tank.wait("d2 and d3 are lost", |rows| rows.ends_with("2 d2 faulty, 3 d3 faulty"));
+    let common = tank.volume.remember();
+    tank.volume.scatter(1);
+    let of_01 = tank.volume.remember();
+    tank.stop();
+
+    // Alone they do not know that the others went on without them.
+    for name in ["d0", "d1"] {
+        tank.rename(name, &format!("away-{name}"));
+    }
+    for name in ["d2", "d3"] {
+        tank.rename(&format!("away-{name}"), name);
+    }
+    tank.does("start tank");
+    tank.volume.went_back_to(common);
+    tank.volume.holds_everything();
+    tank.volume.scatter(2);
+    tank.stop();
+    for name in ["d0", "d1"] {
+        tank.rename(&format!("away-{name}"), name);
+    }
+    tank.run("start tank").ends(1).says(&["ran apart", "--exclude"]);
+
+    tank.does("start tank --exclude @d2 @d3");
+    tank.volume.went_back_to(of_01);
+    tank.volume.holds_everything();
+    for (slot, name) in [("2", "d2"), ("3", "d3")] {
+        tank.run(&format!("add tank @{name}")).ends(1).says(&["ran apart from this array", "--force"]);
+        tank.does(&format!("replace tank {slot} @{name} --force --wait"));
+    }
+    tank.is_optimal_on(&["d0", "d1", "d2", "d3"]);
+}

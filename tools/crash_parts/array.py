@@ -211,6 +211,8 @@ class Array:
         new, options = self.new_member(slot, rnd)
         self.count["replaced"] += 1
         self.paths[slot], self.harmed[slot] = new, "being replaced"
+        # What a copy shows was removed now, though the new member be at the same path.
+        self.images.pop(slot, None)
         self.run("replace", "crash", str(slot), new, *options, *(["--wait"] if wait else []))
 
     def scrub(self):
