@@ -298,16 +298,16 @@ mod tests {
         let areas = Areas::plan(1 << 30, &shape(16)).unwrap();
         let expected = Areas {
             journal_offset: 0x1_0000,
-            journal_len: 0x100_0000,
-            checksum_offset: 0x101_0000,
-            checksum_len: 0x100000,
-            epoch_offset: 0x111_0000,
+            journal_len: 0x200_0000,
+            checksum_offset: 0x201_0000,
+            checksum_len: 0xF_C000,
+            epoch_offset: 0x210_C000,
             epoch_len: 0x10000,
-            data_offset: 0x120_0000,
-            stripes: 16095,
+            data_offset: 0x220_0000,
+            stripes: 15839,
             tail_offset: 0x3FFF_0000,
         };
         assert_eq!(areas, expected);
-        assert_eq!(areas.capacity_bytes(&shape(16)), 16095 * 4 * 65536);
+        assert_eq!(areas.capacity_bytes(&shape(16)), 15839 * 4 * 65536);
     }
 }

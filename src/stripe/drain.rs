@@ -13,7 +13,7 @@ use crate::mutation::{Protection, without};
 use futures::StreamExt;
 use futures::channel::mpsc::{Receiver, Sender, channel};
 use futures::stream::FuturesUnordered;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Wakes the task that brings blocks home.
 pub(super) struct Destager {
     kick: Mutex<Sender<()>>,
+    /// How often it was woken.
+    count: AtomicU64,
     kicks: Mutex<Option<Receiver<()>>>,
     closed: AtomicBool,
     hurries: AtomicUsize,
@@ -69,6 +71,7 @@ impl Default for Destager {
         let (kick, kicks) = channel(1);
         Self {
             kick: Mutex::new(kick),
+            count: AtomicU64::new(0),
             kicks: Mutex::new(Some(kicks)),
             closed: AtomicBool::new(false),
             hurries: AtomicUsize::new(0),
@@ -118,6 +121,7 @@ impl Stripes {
 
     /// Something was staged, or waits for a sync.
     pub(super) fn kick(&self) {
+        self.destager.count.fetch_add(1, Ordering::AcqRel);
         // Full: it is woken already.
         drop(self.destager.kick.lock().unwrap_or_else(PoisonError::into_inner).try_send(()));
     }
@@ -134,7 +138,7 @@ impl Stripes {
     async fn linger(&self, calm: &mut Calm) {
         let begin = self.env.now();
         while !self.is_pressed() && !self.destager.closed.load(Ordering::Acquire) {
-            let (now, writes) = (self.env.now(), self.staging.writes());
+            let (now, writes) = (self.env.now(), self.destager.count.load(Ordering::Acquire));
             if calm.writes != writes {
                 *calm = Calm { writes, since: now };
             }

@@ -29,7 +29,6 @@ pub(super) struct Staging {
     stripe_blocks: u64,
     limit_blocks: u64,
     count: AtomicU64,
-    writes: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -40,7 +39,6 @@ impl Staging {
             stripe_blocks: shape.stripe_bytes() / BLOCK_BYTES,
             limit_blocks: (limit_bytes / BLOCK_BYTES).max(1),
             count: AtomicU64::new(0),
-            writes: AtomicU64::new(0),
             state: Mutex::default(),
         }
     }
@@ -58,11 +56,6 @@ impl Staging {
     /// Whether so much is staged that it should be brought home at once.
     pub fn is_pressed(&self) -> bool {
         self.count.load(Ordering::Acquire) > self.limit_blocks / 4 * 3
-    }
-
-    /// Blocks that were ever staged.
-    pub fn writes(&self) -> u64 {
-        self.writes.load(Ordering::Acquire)
     }
 
     /// Whether there is room for more. What several writers add at once may exceed the limit by as
@@ -92,7 +85,6 @@ impl Staging {
     /// Stages a block; answers the frame of the content it takes the place of.
     pub fn put(&self, block: u64, staged: StagedBlock) -> Option<u64> {
         let stripe = block / self.stripe_blocks;
-        self.writes.fetch_add(1, Ordering::AcqRel);
         let mut state = self.state();
         let old = state.blocks.insert(block, staged).map(|s| s.seq);
         if old.is_none() {

@@ -119,7 +119,7 @@ const fn on_its_own(trial: Trial) -> Trial {
 
 /// What is run without each protection.
 pub const TRIALS: &[Trial] = &[
-    on_its_own(soon(Protection::MarkBeforeCompletion, "P2, P4", Scenario::Refill)),
+    on_its_own(later(Protection::MarkBeforeCompletion, "P2, P4", How::Seeds(Scenario::Refill))),
     soon(Protection::FrameBeforeAnswer, "P2", Scenario::Mixed),
     later(Protection::FramesInOrder, "P2", How::Seeds(Scenario::CrashDegraded)),
     later(Protection::FailedFrameWrite, "P1, P2", How::Seeds(Scenario::Restart)),
@@ -135,7 +135,7 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::FuaMembers, "P1", Scenario::Rot),
     soon(Protection::MergeAlone, "P2", Scenario::Mixed),
     later(Protection::DegradedInJournal, "P3", How::Seeds(Scenario::CrashDegraded)),
-    soon(Protection::ZeroBeforePunch, "P1", Scenario::Hammer),
+    later(Protection::ZeroBeforePunch, "P1", How::Seeds(Scenario::Hammer)),
     later(Protection::UnansweredPunch, "P5", How::Seeds(Scenario::Impostor)),
     later(Protection::DegradedReadLock, "P5", How::Seeds(Scenario::Hammer)),
     soon(Protection::BlockChecksum, "P5", Scenario::Rot),
