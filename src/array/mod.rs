@@ -16,6 +16,7 @@ mod facade;
 mod health;
 mod journal_seats;
 mod ledger;
+mod loss;
 mod progress;
 mod report;
 mod request;
