@@ -127,7 +127,7 @@ impl Config {
             inflight_bytes: 64 << 20,
             staging_bytes: 128 << 20,
             checksum_cache_bytes: 32 << 20,
-            buffer_bytes: 64 << 20,
+            buffer_bytes: 128 << 20,
             max_connections: 64,
             scrub: ScrubConfig::default(),
         }
