@@ -277,6 +277,11 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         None,
         "checksums read of a member whose flush had failed were not written anew, and were gone later",
     ),
+    (
+        110_046_486,
+        None,
+        "parity of a lost member was taken for zero, as it had been before the row was changed without it",
+    ),
     (90_012_141, None, "the same, and another member was lost next"),
     (30_003_998, None, "a replacement waited for ever for blocks of rows beyond repair"),
     (635, Some(Scenario::Storm), "a checkpoint was made before the one before it was durable everywhere"),

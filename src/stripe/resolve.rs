@@ -28,6 +28,7 @@ use crate::journal::{Changes, Opened};
 use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, StripeIndex};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What is known of one block of a row.
@@ -186,6 +187,11 @@ impl Stripes {
                 *entry = value;
             }
         };
+        // Parity that did not go with a change, its member being lost, is not what was there before either.
+        let changed = if shard < self.shape.data() { BTreeSet::new() } else { self.rows_of(&opened.changed) };
+        for row in changed {
+            set(&mut column.old, row, UNKNOWN);
+        }
         for (row, piece) in self.of_shard(&opened.changed, shard) {
             let value = piece.1.as_ref().map_or(piece.0, |b| sum(slot, first + row as u64, b));
             set(&mut column.old, row, value);
@@ -197,6 +203,11 @@ impl Stripes {
             }
         }
         column
+    }
+
+    /// The rows in which data was changed.
+    fn rows_of(&self, changes: &Changes) -> BTreeSet<usize> {
+        changes.data.keys().map(|block| to_usize(self.place_of(*block).1 / BLOCK_BYTES)).collect()
     }
 
     /// The changes of one shard: row, checksum (of data), bytes if the log has them.
