@@ -417,7 +417,7 @@ impl World {
     /// Everybody is back, and the machine goes down before the array has done what that allows:
     /// at one of its first operations, or a little later. No more than m are missing afterwards.
     async fn crash_as_they_return(&mut self) -> Check {
-        let crash = if self.random.chance(500) { Crash::PowerCut } else { Crash::Kill };
+        let crash = self.any_crash();
         let most = 1 << self.random.between(1, 8);
         let at = self.random.between(1, most);
         let Running { process, array } = self.running();
@@ -432,15 +432,8 @@ impl World {
         if !flushed && self.random.chance(500) {
             self.start_burst(6);
         }
-        let until = self.harness.now().after(Duration::from_millis(self.random.between(1, 3000)));
-        while !process.is_dead() && self.harness.now() < until {
-            self.harness.sleep(Duration::from_micros(500)).await;
-        }
-        self.verdict()?;
-        match self.disks.unplan_crash() {
-            true => self.crash(crash),
-            false => self.went_down(crash),
-        }
+        let patience = Duration::from_millis(self.random.between(1, 3000));
+        self.die(crash, patience).await?;
         // The crash may have cut short the record of who is lost: it is known after a start.
         self.start_again().await?;
         let may_go = self.budget();
