@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Formatting has no client waiting: a member may take its time.
-const FORMAT_DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const FORMAT_DEADLINE: Duration = Duration::from_secs(120);
 const MAX_NAME_BYTES: usize = 64;
 
 /// What an array of these members comes to.

@@ -16,6 +16,7 @@
 //! for it, unless an admin insists.
 
 use super::coordinator::{Coordinator, State};
+use super::create::FORMAT_DEADLINE;
 use super::decide::Standing;
 use super::ledger::{self, Identity};
 use super::transition::{self as go, Change};
@@ -32,8 +33,6 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Formatting has no client waiting: a member may take its time.
-const FORMAT_DEADLINE: Duration = Duration::from_secs(120);
 /// So often the check says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
