@@ -27,6 +27,8 @@ const STEP: Duration = Duration::from_millis(10);
 const PATIENCE: u32 = 100;
 /// Batches on their way home at once, if there is much to bring.
 const BATCHES: usize = 2;
+/// Most bytes of parity of a batch, however large the journal: all it reads and makes is in memory at once.
+const MOST_PARITY: u64 = 4 << 20;
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -169,7 +171,7 @@ impl Stripes {
         if self.is_full() {
             self.staging.unpark();
         }
-        let budget = self.journal.parity_budget() / BATCHES as u64;
+        let budget = (self.journal.parity_budget() / BATCHES as u64).min(MOST_PARITY);
         let stripes = self.staging.next_stripes(budget, |n| self.parity_cost(n));
         match stripes.is_empty() {
             false => self.destage(&stripes).await,
