@@ -123,6 +123,8 @@ protections! {
     OpenFlush,
     /// The record that opens stripes has the checksums they will have.
     OpenChecksums,
+    /// The record that opens stripes says which of their blocks do not change.
+    SameInJournal,
     /// What went home of a stripe is durable before it is opened.
     SettledBeforeOpen,
     /// A row is completed from new parity only if no block was changed after it.

@@ -46,7 +46,14 @@ fn said() -> Vec<Record> {
             pieces: pieces.to_vec(),
             rows: vec![row],
         }),
-        Record::Open { first_stripe: 64, count: 16, up_to_version: 68, fresh: true, crcs },
+        Record::Open(OpenRecord {
+            first_stripe: 64,
+            count: 16,
+            up_to_version: 68,
+            fresh: true,
+            crcs,
+            same: vec![],
+        }),
         Record::Zero { first_stripe: 96, count: 32, up_to_version: 71 },
     ]
 }
@@ -57,9 +64,7 @@ fn payload(records: &[Record]) -> Bytes {
         match record {
             Record::Data { version, block, bytes } => out.data(*version, *block, bytes),
             Record::Parity(parity) => out.parity(parity),
-            Record::Open { first_stripe, count, up_to_version, fresh, crcs } => {
-                out.open(*first_stripe, *count, *up_to_version, *fresh, crcs);
-            }
+            Record::Open(open) => out.open(open),
             Record::Zero { first_stripe, count, up_to_version } => {
                 out.zero(*first_stripe, *count, *up_to_version);
             }
@@ -373,10 +378,14 @@ fn lengths_told_up_front_are_those_written() {
     out.parity(&record);
     assert_eq!(out.len() - before, parity_record_len(5, 2));
     let before = out.len();
-    out.open(0, 1, u64::MAX, false, &[7; 5]);
-    assert_eq!(out.len() - before, open_record_len(5));
+    let opens = |same| OpenRecord { count: 1, crcs: vec![7; 33], same, ..OpenRecord::default() };
+    out.open(&opens(Vec::new()));
+    assert_eq!(out.len() - before, open_record_len(33, false));
+    out.open(&opens(vec![true; 33]));
+    let both = open_record_len(33, false) + open_record_len(33, true);
+    assert_eq!(out.len() - before, both);
     out.zero(0, 1, u64::MAX);
-    assert_eq!(out.finish().len() - before, open_record_len(5) + ZERO_RECORD_LEN);
+    assert_eq!(out.finish().len() - before, both + ZERO_RECORD_LEN);
     assert_eq!(records(Bytes::new()).unwrap(), vec![]);
 }
 
@@ -388,7 +397,7 @@ fn blocks_are_slices_of_the_payload() {
         match record {
             Record::Data { bytes, .. } => assert!(inside.contains(&bytes.as_ptr())),
             Record::Parity(parity) => assert!(inside.contains(&parity.rows[0].bytes.as_ptr())),
-            Record::Open { .. } | Record::Zero { .. } => {}
+            Record::Open(_) | Record::Zero { .. } => {}
         }
     }
 }

@@ -288,6 +288,14 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
     (153, Some(Scenario::Hammer), TABLE_BEFORE_DATA),
     (336, Some(Scenario::Hammer), TABLE_BEFORE_DATA),
     (360, Some(Scenario::Hammer), TABLE_BEFORE_DATA),
+    (1350, Some(Scenario::Hammer), TABLE_BEFORE_DATA),
+    (1797, Some(Scenario::Hammer), TABLE_BEFORE_DATA),
+    (2482, Some(Scenario::Hammer), TABLE_BEFORE_DATA),
+    (
+        110_024_024,
+        None,
+        "of a block that a whole write did not change nobody could say that it was old, and its row was lost",
+    ),
 ];
 
 /// The same with the journal on members of its own.

@@ -26,9 +26,9 @@ pub use checksum::crc32c;
 pub use features::Features;
 pub use journal::{
     CHECKPOINT_BYTES, CHECKPOINT_PAGES, Checkpoint, FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FrameHeader,
-    MAX_PAYLOAD_BYTES, ParityRecord, ParityRow, PayloadWriter, Piece, Record, Tail, ZERO_RECORD_LEN,
-    data_record_len, footprint_for, open_record_len, parity_record_len, payload_crc, records, shard_crc,
-    shard_len_for,
+    MAX_PAYLOAD_BYTES, OpenRecord, ParityRecord, ParityRow, PayloadWriter, Piece, Record, Tail,
+    ZERO_RECORD_LEN, data_record_len, footprint_for, open_record_len, parity_record_len, payload_crc,
+    records, shard_crc, shard_len_for,
 };
 pub use journal_members::JournalMembers;
 pub use membership::{

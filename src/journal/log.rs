@@ -14,7 +14,8 @@ use crate::codec::Codec;
 use crate::env::{Env, LocalFuture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    ParityRecord, PayloadWriter, Tail, ZERO_RECORD_LEN, data_record_len, open_record_len, parity_record_len,
+    OpenRecord, ParityRecord, PayloadWriter, Tail, ZERO_RECORD_LEN, data_record_len, open_record_len,
+    parity_record_len,
 };
 use crate::geometry::Shape;
 use crate::integrity::{Pin, Pinned};
@@ -263,30 +264,25 @@ impl Journal {
     }
 
     /// Logs that whole stripes are about to be changed at home. What is staged of them up to the
-    /// present version must be home durably. `fresh`: all were unallocated before; `crcs`: what the
-    /// checksum area will say, stripe after stripe, shard after shard, block after block.
-    pub async fn open(
-        self: &Arc<Self>,
-        first_stripe: u64,
-        count: u64,
-        up_to_version: u64,
-        fresh: bool,
-        crcs: &[u32],
-    ) -> Result<Ticket> {
-        self.append(open_record_len(crcs.len()), Purpose::Stripes, |state, _| {
-            state.open.pins += 1;
-            state.open.payload.open(first_stripe, count, up_to_version, fresh, crcs);
-        })
-        .await
+    /// record's version must be home durably.
+    pub async fn open(self: &Arc<Self>, record: &OpenRecord) -> Result<Ticket> {
+        self.append_open(record, Purpose::Stripes).await
     }
 
-    /// Logs what a replay made of an opened stripe: its checksums, as in [`Self::open`]. It must be home
+    /// Logs what a replay made of an opened stripe: its checksums, as in [`OpenRecord`]. It must be home
     /// durably.
-    pub async fn decided(self: &Arc<Self>, stripe: u64, crcs: &[u32]) -> Result<Ticket> {
-        // Nobody makes room before the array serves. What is staged of the stripe stays so.
-        self.append(open_record_len(crcs.len()), Purpose::Progress, |state, _| {
+    pub async fn decided(self: &Arc<Self>, stripe: u64, crcs: Vec<u32>) -> Result<Ticket> {
+        // What is staged of the stripe stays so.
+        let record = OpenRecord { first_stripe: stripe, count: 1, crcs, ..OpenRecord::default() };
+        // Nobody makes room before the array serves.
+        self.append_open(&record, Purpose::Progress).await
+    }
+
+    async fn append_open(self: &Arc<Self>, record: &OpenRecord, purpose: Purpose) -> Result<Ticket> {
+        let len = open_record_len(record.crcs.len(), !record.same.is_empty());
+        self.append(len, purpose, |state, _| {
             state.open.pins += 1;
-            state.open.payload.open(stripe, 1, 0, false, crcs);
+            state.open.payload.open(record);
         })
         .await
     }

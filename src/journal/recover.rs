@@ -168,9 +168,9 @@ fn check(record: &Record, shape: &Shape, stripes: u64) -> Result<()> {
                 && parity.rows.iter().all(|r| shards.contains(&usize::from(r.shard)))
                 && parity.rows.iter().all(|r| u64::from(r.row_block) < rows)
         }
-        Record::Open { first_stripe, count, crcs, .. } => {
-            let blocks = count.checked_mul(shape.width() as u64 * rows);
-            within(*first_stripe, *count, stripes) && blocks == Some(crcs.len() as u64)
+        Record::Open(open) => {
+            let blocks = open.count.checked_mul(shape.width() as u64 * rows);
+            within(open.first_stripe, open.count, stripes) && blocks == Some(open.crcs.len() as u64)
         }
         Record::Zero { first_stripe, count, .. } => within(*first_stripe, *count, stripes),
     };
@@ -428,7 +428,7 @@ fn to_usize(len: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{ParityRecord, ParityRow, Piece};
+    use crate::format::{OpenRecord, ParityRecord, ParityRow, Piece};
 
     /// On 2+1 with two blocks in a chunk, ten stripes.
     fn fits(record: Record) -> bool {
@@ -455,7 +455,7 @@ mod tests {
     fn an_open_record_has_a_checksum_of_every_block_of_its_stripes() {
         let open = |first_stripe, count, crcs| {
             let crcs = vec![0; crcs];
-            fits(Record::Open { first_stripe, count, up_to_version: 0, fresh: false, crcs })
+            fits(Record::Open(OpenRecord { first_stripe, count, crcs, ..OpenRecord::default() }))
         };
         assert!(open(0, 1, 6) && open(8, 2, 12));
         // Too few, too many, a stripe too far, a number that overflows.

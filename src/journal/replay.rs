@@ -14,7 +14,7 @@
 //! A Parity record names blocks by version. One whose Data record lies before the tail is home
 //! already, durably: only its checksum and its parity are redone, which does no harm.
 
-use crate::format::{ParityRecord, ParityRow, Piece, Record};
+use crate::format::{OpenRecord, ParityRecord, ParityRow, Piece, Record};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -66,6 +66,8 @@ pub enum Start {
 pub struct Opened {
     /// What the checksum tables are to say: shard after shard, block after block.
     pub sums: Vec<u32>,
+    /// Of which of them they said so before; none at all if of none.
+    pub same: Vec<bool>,
     /// What they said before, if that is in the log too.
     pub before: Option<Vec<u32>>,
     /// It was all zero before.
@@ -127,13 +129,7 @@ impl Replay {
                 }
             }
             Record::Parity(parity) => self.go_home(parity),
-            Record::Open { first_stripe, count, up_to_version, fresh, crcs } => {
-                self.void(first_stripe, count, up_to_version);
-                let per_stripe = crcs.len() / usize::try_from(count).unwrap_or(usize::MAX).max(1);
-                for (stripe, sums) in (first_stripe..).zip(crcs.chunks(per_stripe.max(1))) {
-                    self.open(stripe, sums.to_vec(), fresh);
-                }
-            }
+            Record::Open(record) => self.open_all(&record),
             Record::Zero { first_stripe, count, up_to_version } => {
                 self.void(first_stripe, count, up_to_version);
                 for stripe in first_stripe..first_stripe.saturating_add(count) {
@@ -168,14 +164,24 @@ impl Replay {
         }
     }
 
-    fn open(&mut self, stripe: u64, sums: Vec<u32>, fresh: bool) {
+    fn open_all(&mut self, record: &OpenRecord) {
+        self.void(record.first_stripe, record.count, record.up_to_version);
+        let per_stripe = record.crcs.len() / usize::try_from(record.count).unwrap_or(usize::MAX).max(1);
+        let mut same = record.same.chunks(per_stripe.max(1));
+        for (stripe, sums) in (record.first_stripe..).zip(record.crcs.chunks(per_stripe.max(1))) {
+            let same = same.next().unwrap_or_default().to_vec();
+            self.open(stripe, sums.to_vec(), same, record.fresh);
+        }
+    }
+
+    fn open(&mut self, stripe: u64, sums: Vec<u32>, same: Vec<bool>, fresh: bool) {
         let old = self.so_far.redo.remove(&stripe).unwrap_or_default();
         let (before, was_zero) = match old.start {
             Start::AsItIs => (None, fresh),
             Start::Zero => (None, true),
             Start::Opened(opened) => (Some(opened.sums), fresh),
         };
-        let opened = Opened { sums, before, was_zero, changed: old.changes };
+        let opened = Opened { sums, same, before, was_zero, changed: old.changes };
         let redo = Redo { start: Start::Opened(Box::new(opened)), ..Redo::default() };
         self.so_far.redo.insert(stripe, redo);
     }
@@ -228,7 +234,7 @@ mod tests {
     /// Stripes have two sums each, `sum` and one more.
     fn open(first_stripe: u64, count: u64, up_to_version: u64, sum: u32) -> Record {
         let crcs = (0..count).flat_map(|_| [sum, sum + 1]).collect();
-        Record::Open { first_stripe, count, up_to_version, fresh: false, crcs }
+        Record::Open(OpenRecord { first_stripe, count, up_to_version, crcs, ..OpenRecord::default() })
     }
 
     fn zero(first_stripe: u64, count: u64, up_to_version: u64) -> Record {
@@ -348,6 +354,13 @@ mod tests {
         let again = opened(&r, 1);
         assert_eq!((again.sums, again.before), (vec![60, 61], Some(vec![50, 51])));
         assert_eq!(again.changed.data[&8].sum, 101);
+
+        // Which blocks do not change is told stripe by stripe.
+        let same = vec![false, true, true, false];
+        let record =
+            OpenRecord { first_stripe: 1, count: 2, crcs: vec![5; 4], same, ..OpenRecord::default() };
+        let r = replay(vec![Record::Open(record)]);
+        assert_eq!((opened(&r, 1).same, opened(&r, 2).same), (vec![false, true], vec![true, false]));
 
         // After zeroing it was zero.
         let r = replay(vec![zero(1, 1, 0), open(1, 1, 0, 50)]);

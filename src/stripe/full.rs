@@ -2,8 +2,8 @@
 //! vectored write.
 //!
 //! Before home is touched the journal says durably that these stripes are open, and what the
-//! checksums of all their blocks will be. So after a crash every block of theirs is known to be old,
-//! new, or neither (see `resolve`). That also ends what the journal holds of them: whatever is
+//! checksums of all their blocks will be, and which of them are that already. So after a crash every block
+//! of theirs is known to be old, new, or neither (see `resolve`). That also ends what the journal holds of them: whatever is
 //! staged comes home first, durably, lest a replay put it over what is written now.
 //!
 //! Every member has exactly one chunk in every stripe, so the chunks of consecutive stripes lie
@@ -15,11 +15,13 @@ use super::roster::Roster;
 use super::torn::Load;
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::OpenRecord;
 use crate::integrity::{Pinned, ZERO};
 use crate::member::Member;
 use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Most bytes of data in one run; bounds the memory for parity and the time a lock is held.
@@ -120,13 +122,8 @@ impl Stripes {
             }
             // One record for neighbours of which all, or none, were unallocated.
             for some in all.chunk_by(|a, b| self.epochs.is_allocated(*a) == self.epochs.is_allocated(*b)) {
-                let from = pins.len() * per_stripe;
-                let sums = run.sums.get(from..from + some.len() * per_stripe).unwrap_or_default();
-                let unsaid = vec![ZERO; if without(Protection::OpenChecksums) { sums.len() } else { 0 }];
-                let sums = if unsaid.is_empty() { sums } else { &unsaid };
-                let Some(first) = some.first() else { continue };
-                let fresh = !self.epochs.is_allocated(*first) && !without(Protection::FreshInJournal);
-                let ticket = self.journal.open(first.0, some.len() as u64, newest, fresh, sums).await?;
+                let part = pins.len() * per_stripe..(pins.len() + some.len()) * per_stripe;
+                let ticket = self.journal.open(&self.open_record(run, some, part, newest).await).await?;
                 let pin = self.journal.hold(&ticket);
                 pins.extend(some.iter().map(|_| Arc::clone(&pin)));
                 logged.push(ticket.written());
@@ -137,6 +134,51 @@ impl Stripes {
             }
             return Ok(pins);
         }
+    }
+
+    /// What the journal is told of `some` stripes of a run, whose checksums are `part` of the run's.
+    async fn open_record(
+        &self,
+        run: &Run,
+        some: &[StripeIndex],
+        part: Range<usize>,
+        up_to_version: u64,
+    ) -> OpenRecord {
+        let first = some.first().copied().unwrap_or(run.first);
+        let mut record =
+            OpenRecord { first_stripe: first.0, count: some.len() as u64, ..OpenRecord::default() };
+        record.up_to_version = up_to_version;
+        record.crcs = run.sums.get(part).unwrap_or_default().to_vec();
+        let fresh = !self.epochs.is_allocated(first);
+        if !fresh && !without(Protection::SameInJournal) {
+            record.same = self.unchanged(first, some.len(), &record.crcs).await;
+        }
+        record.fresh = fresh && !without(Protection::FreshInJournal);
+        if without(Protection::OpenChecksums) {
+            record.crcs.fill(ZERO);
+        }
+        record
+    }
+
+    /// Which of these checksums, those of whole stripes, the tables have already; none at all if none.
+    async fn unchanged(&self, first: StripeIndex, count: usize, sums: &[u32]) -> Vec<bool> {
+        let rows = to_usize(self.shape.chunk_bytes() / BLOCK_BYTES);
+        let roster = self.membership.roster();
+        let columns = self.shape.slots().zip(&roster.slots).map(|(slot, view)| async move {
+            let member = view.primary.as_ref()?;
+            let now = self.integrity.table(member).entries(self.block_on(first, 0), count * rows).await;
+            Some((slot, now.ok()?))
+        });
+        let mut same = vec![false; sums.len()];
+        for (slot, now) in join_all(columns).await.into_iter().flatten() {
+            for (stripe, now) in now.chunks(rows).enumerate() {
+                let shard = self.shape.shard_of(StripeIndex(first.0 + stripe as u64), slot);
+                let from = (stripe * self.shape.width() + shard) * rows;
+                let said = same.iter_mut().zip(sums).skip(from).zip(now);
+                said.for_each(|((same, sum), now)| *same = sum == now);
+            }
+        }
+        if same.contains(&true) { same } else { Vec::new() }
     }
 
     /// Writes opened stripes. What too few members could take is kept.
@@ -220,8 +262,8 @@ impl Stripes {
         member: &Arc<Member>,
         first: StripeIndex,
         count: u64,
-    ) -> Vec<std::ops::Range<u64>> {
-        let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
+    ) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
         let Some(view) = roster.slots.get(slot.index()) else { return runs };
         for s in 0..count {
             let stripe = StripeIndex(first.0 + s);

@@ -44,7 +44,7 @@ impl Stripes {
         }
         self.flush().await?;
         for (stripe, sums) in decided {
-            let ticket = self.journal.decided(stripe, &sums).await?;
+            let ticket = self.journal.decided(stripe, sums).await?;
             let pin = self.journal.hold(&ticket);
             ticket.written().await?;
             self.epochs.note(StripeIndex(stripe), true, Some(&pin));

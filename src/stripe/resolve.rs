@@ -196,6 +196,10 @@ impl Stripes {
             let value = piece.1.as_ref().map_or(piece.0, |b| sum(slot, first + row as u64, b));
             set(&mut column.old, row, value);
         }
+        let same = opened.same.iter().skip(shard * rows).take(rows);
+        for ((old, new), _) in column.old.iter_mut().zip(&column.new).zip(same).filter(|(_, same)| **same) {
+            *old = *new;
+        }
         for (row, (value, bytes)) in self.of_shard(changes, shard) {
             match (bytes, column.logged.get_mut(row)) {
                 (Some(bytes), Some(logged)) => *logged = Some(bytes),

@@ -48,10 +48,12 @@ fn any_record() -> impl Strategy<Value = Record> {
         },
     );
     let crcs = prop::collection::vec(any::<u32>(), 1..9);
-    let open = (0..BLOCKS_MAX - 4, 1usize..=4, any::<u64>(), any::<bool>(), crcs).prop_map(
-        |(first_stripe, count, up_to_version, fresh, crcs)| {
+    let same = prop::option::of(prop::collection::vec(any::<bool>(), 40));
+    let open = (0..BLOCKS_MAX - 4, 1usize..=5, any::<u64>(), any::<bool>(), crcs, same).prop_map(
+        |(first_stripe, count, up_to_version, fresh, crcs, same)| {
             let crcs = crcs.repeat(count);
-            Record::Open { first_stripe, count: count as u64, up_to_version, fresh, crcs }
+            let same = same.map_or_else(Vec::new, |same| same[..crcs.len()].to_vec());
+            Record::Open(OpenRecord { first_stripe, count: count as u64, up_to_version, fresh, crcs, same })
         },
     );
     let zero =

@@ -22,7 +22,7 @@ pub fn kinds(golden: &Golden) -> BTreeSet<&'static str> {
         kinds.extend(records(payload).unwrap().iter().map(|record| match record {
             Record::Data { .. } => "data",
             Record::Parity(_) => "parity",
-            Record::Open { .. } => "open",
+            Record::Open(_) => "open",
             Record::Zero { .. } => "zero",
         }));
         seq += 1;

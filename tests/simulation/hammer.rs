@@ -140,6 +140,10 @@ impl World {
                     continue;
                 }
                 15..17 => Request::Flush,
+                17 => {
+                    steps.extend(zero_but_for(start, stripe, hot));
+                    continue;
+                }
                 _ => {
                     let ms = *self.random.pick(&[1, 205, 230, 390, 700]).unwrap();
                     steps.push(Step::Idle(Duration::from_millis(ms + self.random.below(20))));
@@ -170,4 +174,11 @@ impl World {
         }
         Step::Burst(burst)
     }
+}
+
+/// Zeroes, written, over a stripe that has them already but for one block.
+fn zero_but_for(start: u64, stripe: u64, hot: u64) -> [Step; 4] {
+    let zero = || alone(Request::Zero { offset: start, len: stripe, no_hole: true, durable: false });
+    let write = Request::Write { offset: hot, len: BLOCK_BYTES, durable: false, aligned: true };
+    [zero(), alone(write), Step::Idle(Duration::from_millis(450)), zero()]
 }

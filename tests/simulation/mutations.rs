@@ -151,6 +151,7 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::OpenInJournal, "P4", Scenario::Crash),
     later(Protection::OpenFlush, "P4", How::Seeds(Scenario::Hammer)),
     soon(Protection::OpenChecksums, "P4", Scenario::Crash),
+    later(Protection::SameInJournal, "P4", How::Seeds(Scenario::Hammer)),
     later(Protection::LostIsUnknown, "P4, P5", How::Seeds(Scenario::CrashDegraded)),
     soon(Protection::StripesProven, "P5", Scenario::Discard),
     soon(Protection::SectorChecksum, "P5", Scenario::Impostor),

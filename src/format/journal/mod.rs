@@ -20,6 +20,6 @@ pub use frame::{
     shard_crc, shard_len_for,
 };
 pub use record::{
-    ParityRecord, ParityRow, PayloadWriter, Piece, Record, ZERO_RECORD_LEN, data_record_len, open_record_len,
-    parity_record_len, records,
+    OpenRecord, ParityRecord, ParityRow, PayloadWriter, Piece, Record, ZERO_RECORD_LEN, data_record_len,
+    open_record_len, parity_record_len, records,
 };

@@ -19,6 +19,7 @@ const OPEN: u8 = 3;
 const ZERO: u8 = 4;
 const FRESH: u8 = 1;
 const BARE: u8 = 2;
+const SAME: u8 = 2;
 /// What a data record has before its blocks, and a parity record before its pieces.
 const HEAD_BYTES: usize = 24;
 /// A piece: block, version, checksum, four bytes of zero.
@@ -26,6 +27,8 @@ const PIECE_BYTES: usize = 24;
 /// What an open record has before its checksums, and a zero record in all.
 const SPAN_BYTES: usize = 32;
 const CRC_BYTES: usize = 4;
+/// Behind the checksums there may be a bit for each, in words as long as one.
+const WORD_BITS: usize = 32;
 /// What a row has before its block.
 const ROW_HEAD_BYTES: usize = 8;
 const BLOCK: usize = 4096;
@@ -71,6 +74,24 @@ pub struct ParityRow {
     pub bytes: Bytes,
 }
 
+/// Whole stripes that are about to be written straight home.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenRecord {
+    /// First stripe.
+    pub first_stripe: u64,
+    /// Number of stripes, at least 1.
+    pub count: u64,
+    /// Staged blocks of these stripes up to this version are durably home.
+    pub up_to_version: u64,
+    /// The stripes were unallocated before, all of them.
+    pub fresh: bool,
+    /// What the checksum area will say of all their blocks: stripe after stripe, shard after shard, block
+    /// after block of the chunk; as many for each stripe, at least one.
+    pub crcs: Vec<u32>,
+    /// Of which of them it says that already: as many, or none at all if of none.
+    pub same: Vec<bool>,
+}
+
 /// One thing a frame says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
@@ -86,19 +107,7 @@ pub enum Record {
     /// Staged blocks go home, with this parity.
     Parity(ParityRecord),
     /// Whole stripes are about to be written straight home.
-    Open {
-        /// First stripe.
-        first_stripe: u64,
-        /// Number of stripes, at least 1.
-        count: u64,
-        /// Staged blocks of these stripes up to this version are durably home.
-        up_to_version: u64,
-        /// The stripes were unallocated before, all of them.
-        fresh: bool,
-        /// What the checksum area will say of all their blocks: stripe after stripe, shard after shard,
-        /// block after block of the chunk; as many for each stripe, at least one.
-        crcs: Vec<u32>,
-    },
+    Open(OpenRecord),
     /// Whole stripes become unallocated: they read as zeroes.
     Zero {
         /// First stripe.
@@ -122,9 +131,10 @@ pub fn parity_record_len(pieces: usize, rows: usize) -> usize {
     HEAD_BYTES.saturating_add(pieces).saturating_add(rows)
 }
 
-/// Length in bytes of an open record of so many checksums.
-pub fn open_record_len(crcs: usize) -> usize {
-    SPAN_BYTES.saturating_add(crcs.saturating_mul(CRC_BYTES))
+/// Length in bytes of an open record of so many checksums, which says or not which of them are the same.
+pub fn open_record_len(crcs: usize, same: bool) -> usize {
+    let words = crcs.saturating_add(if same { crcs.div_ceil(WORD_BITS) } else { 0 });
+    SPAN_BYTES.saturating_add(words.saturating_mul(CRC_BYTES))
 }
 
 /// Collects the records of a frame, at most [`MAX_PAYLOAD_BYTES`] in all.
@@ -170,12 +180,19 @@ impl PayloadWriter {
     }
 
     /// Adds a [`Record::Open`].
-    pub fn open(&mut self, first_stripe: u64, count: u64, up_to_version: u64, fresh: bool, crcs: &[u32]) {
-        debug_assert!(are_of(crcs.len(), count), "{} checksums of {count} stripes", crcs.len());
-        self.begin(OPEN, flag(FRESH, fresh), open_record_len(crcs.len()));
-        self.span(first_stripe, count, up_to_version);
+    pub fn open(&mut self, record: &OpenRecord) {
+        let OpenRecord { first_stripe, count, up_to_version, fresh, crcs, same } = record;
+        debug_assert!(are_of(crcs.len(), *count), "{} checksums of {count} stripes", crcs.len());
+        debug_assert!(same.is_empty() || same.len() == crcs.len(), "{} of {}", same.len(), crcs.len());
+        let flags = flag(FRESH, *fresh) | flag(SAME, !same.is_empty());
+        self.begin(OPEN, flags, open_record_len(crcs.len(), !same.is_empty()));
+        self.span(*first_stripe, *count, *up_to_version);
         for crc in crcs {
             self.out.u32(*crc);
+        }
+        for some in same.chunks(WORD_BITS) {
+            let bits = (0..).zip(some).map(|(bit, same)| u32::from(*same) << bit);
+            self.out.u32(bits.fold(0, |word, bit| word | bit));
         }
     }
 
@@ -316,14 +333,24 @@ fn open(mut record: Bytes) -> Result<Record> {
     let head = take(&mut record, SPAN_BYTES)?;
     let (first_stripe, count, up_to_version) = span(&head)?;
     check_range(first_stripe, count)?;
+    let flags = flags(&head, FRESH | SAME)?;
+    let len = record.len() + SPAN_BYTES;
+    let words = record.len() / CRC_BYTES;
+    let says_same = flags & SAME != 0;
+    let crcs = words - if says_same { words.div_ceil(WORD_BITS + 1) } else { 0 };
     // How many each stripe has is for whoever knows the shape.
-    let crcs = record.len() / CRC_BYTES;
-    if !record.len().is_multiple_of(CRC_BYTES) || !are_of(crcs, count) {
-        return Err(corrupt(format!("{} bytes of checksums of {count} stripes", record.len())));
+    if open_record_len(crcs, says_same) != len || !are_of(crcs, count) {
+        return Err(corrupt(format!("{len} bytes of checksums of {count} stripes")));
     }
     let mut list = Reader::new(&record);
-    let crcs = (0..crcs).map(|_| list.u32()).collect::<Result<_>>()?;
-    Ok(Record::Open { first_stripe, count, up_to_version, fresh: flags(&head, FRESH)? != 0, crcs })
+    let crcs = (0..crcs).map(|_| list.u32()).collect::<Result<Vec<u32>>>()?;
+    let mut same = Vec::new();
+    while says_same && same.len() < crcs.len() {
+        let word = list.u32()?;
+        same.extend((0..WORD_BITS.min(crcs.len() - same.len())).map(|bit| word >> bit & 1 == 1));
+    }
+    let fresh = flags & FRESH != 0;
+    Ok(Record::Open(OpenRecord { first_stripe, count, up_to_version, fresh, crcs, same }))
 }
 
 fn zero(record: Bytes) -> Result<Record> {

@@ -56,9 +56,7 @@ fn said(payload: &[u8]) {
         match record {
             Record::Data { version, block, bytes } => out.data(*version, *block, bytes),
             Record::Parity(parity) => out.parity(parity),
-            Record::Open { first_stripe, count, up_to_version, fresh, crcs } => {
-                out.open(*first_stripe, *count, *up_to_version, *fresh, crcs);
-            }
+            Record::Open(open) => out.open(open),
             Record::Zero { first_stripe, count, up_to_version } => {
                 out.zero(*first_stripe, *count, *up_to_version);
             }
