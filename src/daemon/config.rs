@@ -110,6 +110,13 @@ pub(super) fn size<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Op
     }
 }
 
+/// A 32nd of this machine's memory, 128 MiB to 1 GiB: the more may wait, the more goes home together.
+fn default_staging() -> u64 {
+    const STEP: u64 = 64 << 20;
+    let memory = nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total());
+    (memory / 32 / STEP * STEP).clamp(2 * STEP, 16 * STEP)
+}
+
 impl Config {
     /// A configuration with every default.
     pub fn new(name: &str, uuid: ArrayId, members: Vec<String>) -> Self {
@@ -125,7 +132,7 @@ impl Config {
             probe_interval_ms: 1_000,
             max_rebuild_rate: 0,
             inflight_bytes: 64 << 20,
-            staging_bytes: 128 << 20,
+            staging_bytes: default_staging(),
             checksum_cache_bytes: 32 << 20,
             buffer_bytes: 128 << 20,
             max_connections: 64,

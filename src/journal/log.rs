@@ -113,6 +113,10 @@ pub(super) struct State {
     /// Who waits until the batch or the ring has room.
     pub waiting: VecDeque<oneshot::Sender<()>>,
     pub last_version: u64,
+    /// Blocks of data that have still to come home.
+    pub staged: u64,
+    /// Bytes of the ring that frames took since pages of the tables last went home.
+    pub since_pages: u64,
     /// Frames needed no more once the home writes made so far are durable.
     pub home: Vec<u64>,
     pub generation: u64,
@@ -180,6 +184,8 @@ impl Journal {
             flying: BTreeMap::new(),
             waiting: VecDeque::new(),
             last_version,
+            staged: 0,
+            since_pages: 0,
             home: Vec::new(),
             generation,
             checkpoint: None,
@@ -223,6 +229,7 @@ impl Journal {
             state.open.pins += (bytes.len() / 4096) as u64;
             state.open.payload.data(version, block, bytes);
             let replaced = stage(version, seq);
+            state.staged = (state.staged + (bytes.len() / 4096) as u64).saturating_sub(replaced.len() as u64);
             match without(Protection::ReplacedKeepsFrame) {
                 true => state.home.extend(replaced),
                 false => state.open.replaces.extend(replaced),
@@ -237,10 +244,7 @@ impl Journal {
             let waiting = {
                 let mut state = self.state();
                 let len = data_record_len(bytes / 4096);
-                if state.closed
-                    || state.failing.is_some()
-                    || has_room(&state, len, Purpose::Data, self.data_share(&state))
-                {
+                if state.closed || state.failing.is_some() || self.has_room(&state, len, Purpose::Data) {
                     // What is wrong the next record is told.
                     return;
                 }
@@ -325,8 +329,25 @@ impl Journal {
     }
 
     /// What frames were needed for is home, in the members' caches: the next sync releases them.
-    pub fn home(&self, seqs: impl IntoIterator<Item = u64>) {
+    fn home(&self, seqs: impl IntoIterator<Item = u64>) {
         self.state().home.extend(seqs);
+    }
+
+    /// Staged blocks of these frames, one for each, are home, as above.
+    pub fn blocks_home(&self, seqs: &[u64]) {
+        let mut state = self.state();
+        state.staged = state.staged.saturating_sub(seqs.len() as u64);
+        state.home.extend(seqs);
+    }
+
+    /// So many blocks that a replay found are staged again.
+    pub fn staged_again(&self, blocks: u64) {
+        self.state().staged += blocks;
+    }
+
+    /// Every page of the tables that has changed so far goes home now.
+    pub fn pages_go_home(&self) {
+        self.state().since_pages = 0;
     }
 
     /// Whether a sync would release something.
@@ -338,20 +359,22 @@ impl Journal {
     /// Whether the ring is filling up.
     pub fn is_pressed(&self) -> bool {
         let state = self.state();
-        !state.waiting.is_empty() || state.ring.used() > self.data_share(&state) / 4 * 3
+        !state.waiting.is_empty() || self.needed(&state) > sixteenths(&state, 10)
     }
 
     /// Whether so much of the ring is in use that changed pages of the tables should go home, since
     /// they may be what keeps it.
     pub fn wants_space(&self) -> bool {
         let state = self.state();
-        state.ring.used() > state.ring.len() / 2
+        self.needed(&state) > sixteenths(&state, 11) && state.since_pages > sixteenths(&state, 2)
     }
 
-    /// The part of the ring that data records may fill. The parity that brings a block home takes
-    /// up to m times its space, and must always find it.
-    fn data_share(&self, state: &State) -> u64 {
-        state.ring.len() / (self.shape.parity() as u64 + 2)
+    /// Bytes of the ring in use, with what the parity that brings the staged blocks home may take: m times
+    /// their space, which must always be found.
+    fn needed(&self, state: &State) -> u64 {
+        let rows = state.staged * self.shape.parity() as u64;
+        // A sixteenth for what frames take beside their records.
+        state.ring.used() + rows * parity_record_len(1, 1) as u64 / self.code.data() as u64 * 17 / 16
     }
 
     /// Most bytes of parity to log before the space of what came home can be used again.
@@ -409,7 +432,7 @@ impl Journal {
                 if let Some((kind, why)) = &state.failing {
                     return Err(Error::new(*kind, why.clone()));
                 }
-                if has_room(&state, len, purpose, self.data_share(&state)) {
+                if self.has_room(&state, len, purpose) {
                     let (sender, written) = oneshot::channel();
                     state.open.waiters.push(sender);
                     let seq = state.ring.head().seq;
@@ -430,6 +453,18 @@ impl Journal {
         }
     }
 
+    /// Whether a record of `len` bytes may join the batch.
+    fn has_room(&self, state: &State, len: usize, purpose: Purpose) -> bool {
+        let batch = state.open.payload.len();
+        let fits = batch == 0 || batch + len <= MAX_BATCH_BYTES;
+        // Frames are not as full as they could be, and one may not fit at the end of the ring.
+        fits && match purpose {
+            Purpose::Data => self.needed(state) < sixteenths(state, 13),
+            Purpose::Stripes => self.needed(state) < sixteenths(state, 14),
+            Purpose::Progress => true,
+        }
+    }
+
     /// Takes the batch if it may become a frame now.
     pub(super) fn seal(&self, nonce: u64) -> Option<(Tail, Batch)> {
         let mut state = self.state();
@@ -440,6 +475,7 @@ impl Journal {
         let len = crate::format::footprint_for(state.open.payload.len(), self.code.data());
         let pins = state.open.pins;
         let place = state.ring.place(len, nonce, pins)?;
+        state.since_pages += len;
         let mut batch = std::mem::take(&mut state.open);
         let (waiters, replaces) = (std::mem::take(&mut batch.waiters), std::mem::take(&mut batch.replaces));
         state.flying.insert(place.seq, Flying { waiters, replaces, done: false });
@@ -448,15 +484,8 @@ impl Journal {
     }
 }
 
-/// Whether a record of `len` bytes may join the batch.
-fn has_room(state: &State, len: usize, purpose: Purpose, data_share: u64) -> bool {
-    let batch = state.open.payload.len();
-    let fits = batch == 0 || batch + len <= MAX_BATCH_BYTES;
-    fits && match purpose {
-        Purpose::Data => state.ring.used() < data_share,
-        Purpose::Stripes => state.ring.used() < state.ring.len() / 4 * 3,
-        Purpose::Progress => true,
-    }
+fn sixteenths(state: &State, count: u64) -> u64 {
+    state.ring.len() / 16 * count
 }
 
 /// Lets everybody who waits for room look again.

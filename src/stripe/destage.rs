@@ -24,7 +24,8 @@ use super::lock::Mode;
 use super::parity::Work;
 use super::roster::Roster;
 use super::rows::{Segment, segments};
-use super::torn::{Load, Shreds};
+use super::stretch::{Stretch, most_bytes, stretches};
+use super::torn::{Load, Shred, Shreds};
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ParityRecord, ParityRow, Piece};
@@ -38,6 +39,8 @@ use std::sync::Arc;
 
 /// Most bytes of parity in one record.
 const MAX_LOAD: usize = 256 << 10;
+/// Most pieces in one write.
+const MAX_PIECES: usize = 256;
 
 /// One stripe on its way home.
 struct Parcel {
@@ -45,14 +48,22 @@ struct Parcel {
     staged: Vec<(u64, StagedBlock)>,
     /// Shard, first byte of the rows in the chunk, new parity.
     parity: Shreds,
+    /// What is written as it was.
+    rest: Shreds,
     /// Nothing of the stripe was written before.
     fresh: bool,
     /// Rows of which too much is lost to make parity.
     bare: Vec<u64>,
 }
 
-/// The new parity found for a stripe, and where too much is lost to make it.
-type Found = Result<(Shreds, Vec<Segment>)>;
+/// What was made for a stripe.
+#[derive(Default)]
+struct Made {
+    parity: Shreds,
+    rest: Shreds,
+    /// Where too much is lost to make parity.
+    bare: Vec<Segment>,
+}
 
 /// What there is to bring home of a stripe.
 enum Packed {
@@ -123,31 +134,60 @@ impl Stripes {
     /// Computes the new parity of the stripes' staged blocks; answers in the order of the stripes.
     async fn pack_all(self: &Arc<Self>, stripes: &[StripeIndex], may_be_bare: bool) -> Vec<Result<Packed>> {
         let mut loads = Vec::with_capacity(stripes.len());
-        let mut works = Vec::with_capacity(stripes.len());
+        let (mut together, mut works) = (Vec::new(), Vec::new());
         for (index, stripe) in stripes.iter().enumerate() {
             let mended = self.mend(*stripe).await;
             let load = mended.map(|()| self.a_load(self.staging.of_stripe(*stripe)));
             let staged = load.as_ref().map_or(&[][..], |load| load);
-            let places = staged.iter().map(|(block, _)| self.place_of(*block));
-            works.extend(segments(places).into_iter().map(|s| self.work(index, *stripe, s, staged)));
+            let segments = segments(staged.iter().map(|(block, _)| self.place_of(*block)));
+            let code = (self.shape.data(), self.shape.parity());
+            let (near, alone) = stretches(index, *stripe, segments, code);
+            together.extend(near);
+            works.extend(alone.into_iter().map(|s| self.work(index, *stripe, s, staged)));
             loads.push(load);
         }
-        let mut found: Vec<Found> = stripes.iter().map(|_| Ok((Shreds::new(), Vec::new()))).collect();
-        let bare = self.make_parity(works, &mut found).await;
+        let staged: Vec<&[_]> = loads.iter().map(|load| load.as_ref().map_or(&[][..], |load| load)).collect();
+        let mut made: Vec<Result<Made>> = stripes.iter().map(|_| Ok(Made::default())).collect();
+        works.extend(self.make_stretches(together, &staged, &mut made).await);
+        let bare = self.make_parity(works, &mut made).await;
         // Blocks in different rows may stand in each other's way: what is left is tried row by row.
         let by_row = bare.into_iter().flat_map(|(index, segment)| {
-            let staged = loads.get(index).and_then(|load| load.as_ref().ok()).map_or(&[][..], |load| load);
+            let staged = staged.get(index).copied().unwrap_or_default();
             let stripe = stripes.get(index).copied().unwrap_or_default();
             let rows = segment.by_row().into_iter();
             rows.map(move |row| self.work(index, stripe, row, staged)).collect::<Vec<_>>()
         });
-        for (index, segment) in self.make_parity(by_row.collect(), &mut found).await {
-            if let Some(Ok((_, bare))) = found.get_mut(index) {
-                bare.push(segment);
+        for (index, segment) in self.make_parity(by_row.collect(), &mut made).await {
+            if let Some(Ok(made)) = made.get_mut(index) {
+                made.bare.push(segment);
             }
         }
-        let all = stripes.iter().zip(loads).zip(found);
-        all.map(|((stripe, load), found)| Ok(self.pack(*stripe, load?, found?, may_be_bare))).collect()
+        let all = stripes.iter().zip(loads).zip(made);
+        all.map(|((stripe, load), made)| Ok(self.pack(*stripe, load?, made?, may_be_bare))).collect()
+    }
+
+    /// Adds what is to be written of stretches to what was made; answers what has to go row by row.
+    async fn make_stretches(
+        self: &Arc<Self>,
+        stretches: Vec<Stretch>,
+        staged: &[&[(u64, StagedBlock)]],
+        made: &mut [Result<Made>],
+    ) -> Vec<Work> {
+        let mut left = Vec::new();
+        for (stretch, filled) in stretches.iter().zip(self.fill_all(&stretches, staged).await) {
+            match (filled, made.get_mut(stretch.index)) {
+                (Some(filled), Some(Ok(made))) => {
+                    made.parity.extend(filled.parity);
+                    made.rest.extend(filled.rest);
+                }
+                _ => {
+                    let staged = staged.get(stretch.index).copied().unwrap_or_default();
+                    let segments = stretch.segments.iter().cloned();
+                    left.extend(segments.map(|s| self.work(stretch.index, stretch.stripe, s, staged)));
+                }
+            }
+        }
+        left
     }
 
     fn work(
@@ -161,14 +201,18 @@ impl Stripes {
         Work { index, stripe, segment, new }
     }
 
-    /// Adds the new parity to what was found for the stripes; answers where too much is lost to make it.
-    async fn make_parity(self: &Arc<Self>, works: Vec<Work>, found: &mut [Found]) -> Vec<(usize, Segment)> {
+    /// Adds the new parity to what was made for the stripes; answers where too much is lost to make it.
+    async fn make_parity(
+        self: &Arc<Self>,
+        works: Vec<Work>,
+        made: &mut [Result<Made>],
+    ) -> Vec<(usize, Segment)> {
         let mut bare = Vec::new();
         for (work, parity) in self.parity_of_all(works).await {
-            let Some(entry) = found.get_mut(work.index) else { continue };
+            let Some(entry) = made.get_mut(work.index) else { continue };
             match (parity, &mut *entry) {
                 (Err(e), _) => *entry = Err(e),
-                (Ok(Some(parity)), Ok((known, _))) => known.extend(parity),
+                (Ok(Some(parity)), Ok(made)) => made.parity.extend(parity),
                 (Ok(None), Ok(_)) => bare.push((work.index, work.segment)),
                 (Ok(_), Err(_)) => {}
             }
@@ -181,7 +225,7 @@ impl Stripes {
         &self,
         stripe: StripeIndex,
         staged: Vec<(u64, StagedBlock)>,
-        (parity, bare): (Shreds, Vec<Segment>),
+        Made { parity, rest, bare }: Made,
         may_be_bare: bool,
     ) -> Packed {
         if staged.is_empty() {
@@ -191,7 +235,14 @@ impl Stripes {
         let fresh = !self.epochs.is_allocated(stripe);
         let (mut lone, protected): (Vec<_>, Vec<_>) = staged.into_iter().partition(|(b, _)| is_bare(*b));
         if !protected.is_empty() {
-            return Packed::Parcel(Parcel { stripe, staged: protected, parity, fresh, bare: Vec::new() });
+            return Packed::Parcel(Parcel {
+                stripe,
+                staged: protected,
+                parity,
+                rest,
+                fresh,
+                bare: Vec::new(),
+            });
         }
         // Without parity a block of a lost member has no home.
         let held = self.held(&self.membership.roster(), stripe);
@@ -201,7 +252,8 @@ impl Stripes {
         if lone.is_empty() || !may_be_bare {
             return Packed::Stuck;
         }
-        Packed::Parcel(Parcel { stripe, staged: lone, parity: Vec::new(), fresh, bare })
+        let (parity, rest) = (Vec::new(), Vec::new());
+        Packed::Parcel(Parcel { stripe, staged: lone, parity, rest, fresh, bare })
     }
 
     /// As much of a stripe as one record of parity may hold: the first rows.
@@ -220,6 +272,11 @@ impl Stripes {
     /// Bytes of parity that bringing so many blocks of a stripe home may log.
     pub(super) fn parity_cost(&self, blocks: u64) -> u64 {
         blocks.min(self.load_rows() as u64) * self.shape.parity() as u64 * BLOCK_BYTES
+    }
+
+    /// Bytes that bringing so many blocks of a stripe home may have in memory.
+    pub(super) fn memory_cost(&self, blocks: u64) -> u64 {
+        most_bytes(blocks, self.shape.width(), self.shape.chunk_bytes())
     }
 
     /// Data chunk and offset in it of a block of the volume.
@@ -275,12 +332,12 @@ impl Stripes {
     async fn deliver(&self, parcels: Vec<Parcel>, pins: Vec<Pinned>) -> Result<()> {
         let mut loads = Vec::with_capacity(parcels.len());
         let mut delivered = Vec::with_capacity(parcels.len());
-        for (Parcel { stripe, staged, parity, fresh, bare }, pin) in parcels.into_iter().zip(pins) {
+        for (Parcel { stripe, staged, parity, rest, fresh, bare }, pin) in parcels.into_iter().zip(pins) {
             let data = staged.iter().map(|(block, s)| {
                 let (chunk, row) = self.place_of(*block);
                 (chunk, row, s.bytes.clone())
             });
-            let shreds: Shreds = data.chain(parity).collect();
+            let shreds: Shreds = data.chain(parity).chain(rest).collect();
             loads.push((stripe, Load { shreds, fresh, bare, pin: Some(pin) }));
             delivered.push(staged);
         }
@@ -292,25 +349,28 @@ impl Stripes {
             }
             let home = staged.iter().filter_map(|(block, s)| self.staging.remove(*block, s.version));
             let home: Vec<u64> = home.collect();
-            self.journal.home(home);
+            self.journal.blocks_home(&home);
         }
         outcome
     }
 
-    /// The writes that bring these shards to every member that must take them.
-    pub(super) fn stores(
-        &self,
-        roster: &Roster,
-        stripe: StripeIndex,
-        shards: impl Iterator<Item = (usize, u64, Bytes)>,
-    ) -> Vec<Store> {
+    /// The writes that bring these shards to every member that must take them: one for what lies side
+    /// by side.
+    pub(super) fn stores(&self, roster: &Roster, stripe: StripeIndex, mut shreds: Shreds) -> Vec<Store> {
+        shreds.sort_by_key(|(shard, row, _)| (*shard, *row));
         let mut stores = Vec::new();
-        for (shard, row, bytes) in shards {
-            let slot = self.shape.slot_of(stripe, shard).index();
-            let sums = self.sums(stripe, shard, row, &bytes);
+        let adjoin = |(shard, row, bytes): &Shred, next: &Shred| {
+            *shard == next.0 && row + bytes.len() as u64 == next.1
+        };
+        for run in shreds.chunk_by(adjoin).flat_map(|run| run.chunks(MAX_PIECES)) {
+            let Some((shard, row, _)) = run.first() else { continue };
+            let sums = |(shard, row, bytes): &Shred| self.sums(stripe, *shard, *row, bytes);
+            let sums: Vec<u32> = run.iter().flat_map(sums).collect();
+            let pieces: Vec<Bytes> = run.iter().map(|(_, _, bytes)| bytes.clone()).collect();
+            let slot = self.shape.slot_of(stripe, *shard).index();
             for member in roster.slots.get(slot).into_iter().flat_map(|s| s.writable(stripe)) {
-                let offset = self.offset_on(member, stripe, row);
-                let (pieces, sums) = (vec![bytes.clone()], sums.clone());
+                let offset = self.offset_on(member, stripe, *row);
+                let (pieces, sums) = (pieces.clone(), sums.clone());
                 stores.push(Store { member: Arc::clone(member), offset, pieces, sums });
             }
         }

@@ -27,8 +27,8 @@ const STEP: Duration = Duration::from_millis(10);
 const PATIENCE: u32 = 100;
 /// Batches on their way home at once, if there is much to bring.
 const BATCHES: usize = 2;
-/// Most bytes of parity of a batch, however large the journal: all it reads and makes is in memory at once.
-const MOST_PARITY: u64 = 4 << 20;
+/// Most bytes of a batch in memory at once.
+const MOST_BYTES: u64 = 16 << 20;
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -171,8 +171,13 @@ impl Stripes {
         if self.is_full() {
             self.staging.unpark();
         }
-        let budget = (self.journal.parity_budget() / BATCHES as u64).min(MOST_PARITY);
-        let stripes = self.staging.next_stripes(budget, |n| self.parity_cost(n));
+        let (mut parity, mut memory) = (self.journal.parity_budget() / BATCHES as u64, MOST_BYTES);
+        let stripes = self.staging.next_stripes(|blocks| {
+            let (more, bytes) = (self.parity_cost(blocks), self.memory_cost(blocks));
+            let fits = more <= parity && bytes <= memory;
+            (parity, memory) = (parity.saturating_sub(more), memory.saturating_sub(bytes));
+            fits
+        });
         match stripes.is_empty() {
             false => self.destage(&stripes).await,
             true if self.tables_are_home() => self.flush().await,

@@ -30,6 +30,7 @@ mod rows;
 mod scrub;
 mod staging;
 mod status;
+mod stretch;
 mod tables;
 mod torn;
 mod write;

@@ -132,18 +132,16 @@ impl Staging {
         Some(seq)
     }
 
-    /// Takes the stripes that have waited longest, at least one and as many as `budget` allows
-    /// (`cost` says what so many blocks of a stripe take of it), in address order.
-    pub fn next_stripes(&self, mut budget: u64, cost: impl Fn(u64) -> u64) -> Vec<StripeIndex> {
+    /// Takes the stripes that have waited longest, at least one and as many as `take` agrees to, which
+    /// is told how many blocks of a stripe there are, in address order.
+    pub fn next_stripes(&self, mut take: impl FnMut(u64) -> bool) -> Vec<StripeIndex> {
         let mut state = self.state();
         let mut stripes = Vec::new();
         while let Some(stripe) = state.queue.front().copied() {
             let blocks = stripe * self.stripe_blocks..(stripe + 1) * self.stripe_blocks;
-            let cost = cost(state.blocks.range(blocks).count() as u64);
-            if cost > budget && !stripes.is_empty() {
+            if !take(state.blocks.range(blocks).count() as u64) && !stripes.is_empty() {
                 break;
             }
-            budget = budget.saturating_sub(cost);
             state.queue.pop_front();
             state.queued.remove(&stripe);
             stripes.push(stripe);
@@ -253,9 +251,15 @@ mod tests {
         for (version, b) in [(1, 13), (2, 1), (3, 5), (4, 2)] {
             staging.put(b, block(version, 0));
         }
-        assert_eq!(staging.next_stripes(4, |n| 2 * n), [StripeIndex(3)]);
+        assert_eq!(staging.next_stripes(|_| false), [StripeIndex(3)]);
         staging.put_back(StripeIndex(3));
-        assert_eq!(staging.next_stripes(4, |n| n), [StripeIndex(0), StripeIndex(1), StripeIndex(3)]);
+        let mut budget = 4;
+        let take = |n| {
+            budget -= n;
+            true
+        };
+        assert_eq!(staging.next_stripes(take), [StripeIndex(0), StripeIndex(1), StripeIndex(3)]);
+        assert_eq!(budget, 0);
         assert_eq!(staging.of_stripe(StripeIndex(0)).len(), 2);
         assert!(staging.is_pressed());
     }

@@ -59,6 +59,7 @@ impl Stripes {
     async fn write_tables_now(&self) -> Result<()> {
         let _alone = self.tables.writing.lock().await;
         let ended = self.end_epoch();
+        self.journal.pages_go_home();
         self.write_pages().await?;
         self.flush().await?;
         if let Some(epoch) = ended {

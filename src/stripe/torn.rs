@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes for a stripe: shard, offset in the chunk, content.
-pub(super) type Shreds = Vec<(usize, u64, Bytes)>;
+pub(super) type Shred = (usize, u64, Bytes);
+pub(super) type Shreds = Vec<Shred>;
 
 /// What is to be written to a stripe, all or nothing.
 #[derive(Clone)]
@@ -185,7 +186,7 @@ impl Stripes {
                 self.enter_shard(&roster, stripe, shard, *row, &[UNKNOWN], pin_of(load)).await?;
             }
         }
-        Ok(self.stores(&roster, stripe, load.shreds.iter().cloned()))
+        Ok(self.stores(&roster, stripe, load.shreds.clone()))
     }
 
     /// Makes every block of a stripe read as zeroes.

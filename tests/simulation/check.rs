@@ -5,6 +5,7 @@ use super::media::Media;
 use super::rot::superblock_of;
 use super::world::{Check, Running, World};
 use palisade::array::{ArrayState, MemberRef, MemberState, RebuildControl, Report};
+use palisade::env::Environment;
 use palisade::member::SimDisk;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +17,8 @@ impl World {
         self.note(|| "finish".into());
         self.drain().await?;
         self.heal_all();
+        // What a fault has already done may be noticed a little later, and costs a member then.
+        self.harness.sleep(Duration::from_secs(5)).await;
         self.purge().await?;
         self.verify_volume("after everything was mended").await?;
         let disks = self.slot_disks()?;
