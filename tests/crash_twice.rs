@@ -39,7 +39,7 @@ async fn crash_twice(mut rig: Rig, cut: [u8; 2], staged: bool) {
 fn what_a_start_made_of_a_torn_stripe_is_known_after_the_next_crash() {
     for cut in (0..64).map(|code| [code % 8, code / 8]) {
         for (shape, staged) in [((2, 1), false), ((2, 1), true), ((1, 2), false), ((1, 2), true)] {
-            Rig::run(shape, 0, |rig| crash_twice(rig, cut, staged));
+            Rig::run(shape, |rig| crash_twice(rig, cut, staged));
         }
     }
 }

@@ -207,6 +207,25 @@ fn fields_of_a_frame_lie_where_the_document_says() {
 }
 
 #[test]
+fn a_record_of_what_stays_written_long_ago_opens_and_would_be_written_the_same_today() {
+    let crcs: Vec<u32> = (0..36).map(|n| n << 24 | 0xF1F2F3).collect();
+    let same = (0..36).map(|n| [1, 31, 32, 34].contains(&n)).collect();
+    let record = OpenRecord { first_stripe: 7, count: 2, up_to_version: 66, fresh: false, crcs, same };
+    let record = Record::Open(record);
+    let today = payload(std::slice::from_ref(&record));
+    let bytes = golden("journal_open_same", &today);
+    assert!(bytes == today, "it is encoded differently than it was");
+    assert_eq!(records(bytes.clone().into()).unwrap(), [record]);
+
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let len = 32 + 36 * 4 + 2 * 4;
+    assert_eq!([bytes.len() as u64, u64_at(0)], [len, len << 32 | 2 << 8 | 3]);
+    assert_eq!([u64_at(8), u64_at(16), u64_at(24)], [7, 2, 66]);
+    assert_eq!(u64_at(32), 0x01F1F2F3_00F1F2F3);
+    assert_eq!(u64_at(32 + 36 * 4), 0x0000_0005_8000_0002);
+}
+
+#[test]
 fn checkpoint_pages_are_written_in_turn() {
     assert_eq!([0, 1, 2, 3].map(Checkpoint::page_of), [0, 4096, 0, 4096]);
 }

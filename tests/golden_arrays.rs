@@ -8,7 +8,7 @@
 #[path = "golden_arrays/mod.rs"]
 mod arrays;
 
-use arrays::{Golden, Opened, Outcome, all, kinds};
+use arrays::{Golden, Opened, Outcome, all, kinds, says_what_stays};
 use palisade::stripe::ScrubMode;
 use std::collections::BTreeSet;
 use std::fs;
@@ -90,6 +90,13 @@ fn the_journals_of_crashed_arrays_hold_a_record_of_every_kind() {
     {
         assert_eq!(kinds(golden), BTreeSet::from(["data", "open", "parity", "zero"]), "{name}");
     }
+}
+
+#[test]
+fn the_journals_of_overwritten_arrays_say_which_blocks_stay() {
+    let says = kept().into_iter().filter(|(name, _)| name.starts_with("overwritten"));
+    let says: Vec<_> = says.map(|(name, golden)| (name, says_what_stays(&golden))).collect();
+    assert!(says.len() == 2 && says.iter().all(|(_, says)| *says), "{says:?}");
 }
 
 #[test]

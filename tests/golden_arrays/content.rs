@@ -48,6 +48,14 @@ impl Content {
         self.0.iter_mut().skip(usize::try_from(sectors.start).unwrap()).take(count)
     }
 
+    /// What the range holds, of which each sector has one version; the lowest of them, if it has more.
+    pub fn bytes(&self, sectors: Range<u64>) -> Vec<u8> {
+        let first = usize::try_from(sectors.start).unwrap();
+        let versions = sectors.clone().zip(self.0.iter().skip(first));
+        let version = |versions: &BTreeSet<Version>| *versions.first().unwrap();
+        versions.flat_map(|(sector, v)| bytes(sector..sector + 1, version(v))).collect()
+    }
+
     /// The range may hold this version from now on.
     pub fn may_become(&mut self, sectors: Range<u64>, version: Version) {
         self.of(sectors).for_each(|versions| {

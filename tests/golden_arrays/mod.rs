@@ -14,8 +14,8 @@ mod states;
 #[allow(unused_imports, reason = "each of those who use it uses some of it")]
 pub use {
     golden::{Golden, Outcome},
-    journal::kinds,
+    journal::{kinds, says_what_stays},
     open::Opened,
-    rig::{Rig, Step, member_bytes},
+    rig::{Of, Rig, Step, member_bytes},
     states::all,
 };

@@ -2,7 +2,9 @@
 
 use super::golden::Golden;
 use futures::executor::block_on;
-use palisade::array::{Array, AssembleOptions, Candidate, MemberState, Report, ScrubDetails, ScrubStart};
+use palisade::array::{
+    Array, AssembleOptions, Candidate, MemberRef, MemberState, Report, ScrubDetails, ScrubStart,
+};
 use palisade::env::real::{Runtime, RuntimeOptions};
 use palisade::error::{Error, Result};
 use palisade::member::FileOpener;
@@ -70,11 +72,11 @@ impl Opened {
     pub fn status(&self) -> (String, Vec<String>) {
         let Report { state, members, .. } = self.array.report();
         let row = |m: &palisade::array::MemberReport| {
-            let slot = m.slot.map_or_else(|| "spare".to_owned(), |slot| slot.to_string());
+            let seat = m.seat().map_or_else(|| "spare".to_owned(), |seat| MemberRef::from(seat).to_string());
             // Where a lost member was is nobody's concern.
             let file = Path::new(&m.path).file_name().filter(|_| m.state != MemberState::Missing);
             let file = file.map_or("-", |name| name.to_str().unwrap());
-            format!("{slot} {file} {}", text(&m.state))
+            format!("{seat} {file} {}", text(&m.state))
         };
         (text(&state), members.iter().map(row).collect())
     }

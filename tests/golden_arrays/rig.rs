@@ -7,7 +7,7 @@ use palisade::array::{Array, AssembleOptions, Candidate, CreateSpec, Devices, Re
 use palisade::env::Environment;
 use palisade::env::sim::{SimEnv, Simulation};
 use palisade::export::{Durability, ZeroOptions};
-use palisade::format::Areas;
+use palisade::format::{Areas, JournalMembers};
 use palisade::geometry::Shape;
 use palisade::member::{Opener, SimDisks};
 use palisade::observe::Silent;
@@ -37,11 +37,30 @@ pub struct Rig {
     pub lossy: bool,
 }
 
+/// What an array is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Of {
+    /// k and m.
+    pub shape: (u8, u8),
+    /// Spares, on disks behind those of the slots.
+    pub spares: usize,
+    /// Journal members `j0`, `j1` and so on; none if the slots bear the journal.
+    pub journal: usize,
+}
+
+impl From<(u8, u8)> for Of {
+    fn from(shape: (u8, u8)) -> Self {
+        Self { shape, spares: 0, journal: 0 }
+    }
+}
+
 /// A change of the volume.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// These sectors get this version.
     Write(Range<u64>, Version),
+    /// The same, but their whole stripes are written, the other sectors with what they hold.
+    Among(Range<u64>, Version),
     /// These stripes are zeroed.
     Zero(Range<u64>),
     /// These stripes are given back.
@@ -54,31 +73,43 @@ pub fn member_bytes(shape: &Shape) -> u64 {
     Areas::plan(more_than_enough, shape).unwrap().data_offset + STRIPES * CHUNK + (64 << 10)
 }
 
+/// The same, if they do not bear the journal.
+fn bytes_without_journal(shape: &Shape) -> u64 {
+    let more_than_enough = Areas::minimum_bytes_without_journal(shape) + 2 * STRIPES * CHUNK;
+    let areas = Areas::plan_without_journal(more_than_enough, shape).unwrap();
+    areas.data_offset + STRIPES * CHUNK + (64 << 10)
+}
+
 impl Rig {
-    /// Runs `make` on a new array of `k` + `m` and `spares`, stopped.
-    pub fn run<T, F: Future<Output = T>>((k, m): (u8, u8), spares: usize, make: impl FnOnce(Self) -> F) -> T {
+    /// Runs `make` on a new array, stopped.
+    pub fn run<T, F: Future<Output = T>>(of: impl Into<Of>, make: impl FnOnce(Self) -> F) -> T {
+        let of = of.into();
+        let (k, m) = of.shape;
         let mut sim = Simulation::new(u64::from(k) << 8 | u64::from(m));
         let harness = sim.handle();
         let done = sim.run(async {
-            let rig = Self::create(&harness, Shape::new(k, m, CHUNK).unwrap(), spares).await;
+            let rig = Self::create(&harness, Shape::new(k, m, CHUNK).unwrap(), of).await;
             make(rig).await
         });
         done.map_err(|stuck| stuck.to_string()).unwrap()
     }
 
-    async fn create(harness: &SimEnv, shape: Shape, spares: usize) -> Self {
+    async fn create(harness: &SimEnv, shape: Shape, of: Of) -> Self {
         let disks = SimDisks::new(harness);
         let process = harness.new_process();
         let opener = disks.opener(&process);
+        let in_slots = if of.journal == 0 { member_bytes(&shape) } else { bytes_without_journal(&shape) };
+        let slots = (0..shape.width() + of.spares).map(|number| (format!("d{number}"), in_slots));
+        let journal = (0..of.journal).map(|number| (format!("j{number}"), JournalMembers::MINIMUM_BYTES));
         let mut members = Vec::new();
-        for number in 0..shape.width() + spares {
-            let path = format!("d{number}");
-            disks.create(&path, member_bytes(&shape));
+        for (path, bytes) in slots.chain(journal) {
+            disks.create(&path, bytes);
             members.push(Candidate { backend: opener.open(&path).await.unwrap(), path });
         }
-        let spares = members.split_off(shape.width());
+        let mut spares = members.split_off(shape.width());
+        let journal = spares.split_off(of.spares);
         let volume_bytes = STRIPES * shape.stripe_bytes();
-        let devices = Devices { members, spares, journal: Vec::new() };
+        let devices = Devices { members, spares, journal };
         let spec = CreateSpec { name: "golden".into(), shape, size_bytes: Some(volume_bytes) };
         let env = process.env();
         let created = process.call(async move { Array::create(&env, &spec, &devices).await });
@@ -184,12 +215,19 @@ impl Rig {
 
     async fn carry_out_as(&self, step: Step, durability: Durability) {
         let (sectors, version) = self.effect(&step);
+        let among = self.among(&sectors);
         self.content.borrow_mut().may_become(sectors.clone(), version);
         let (at, len) = (sectors.start * SECTOR, (sectors.end - sectors.start) * SECTOR);
         let done = self.call(|array| async move {
             let volume = array.volume();
             match step {
                 Step::Write(..) => volume.write(at, bytes(sectors, version).into(), durability).await,
+                Step::Among(..) => {
+                    let (before, after) = among;
+                    let at = at - before.len() as u64;
+                    let whole = [before, bytes(sectors, version), after].concat();
+                    volume.write(at, whole.into(), durability).await
+                }
                 Step::Zero(_) => {
                     volume.write_zeroes(at, len, ZeroOptions { durability, ..ZeroOptions::default() }).await
                 }
@@ -208,9 +246,18 @@ impl Rig {
     fn effect(&self, step: &Step) -> (Range<u64>, Version) {
         let stripe = self.shape.stripe_bytes() / SECTOR;
         match step {
-            Step::Write(sectors, version) => (sectors.clone(), *version),
+            Step::Write(sectors, version) | Step::Among(sectors, version) => (sectors.clone(), *version),
             Step::Zero(stripes) | Step::Discard(stripes) => (stripes.start * stripe..stripes.end * stripe, 0),
         }
+    }
+
+    /// What lies before and behind these sectors in their stripes.
+    fn among(&self, sectors: &Range<u64>) -> (Vec<u8>, Vec<u8>) {
+        let stripe = self.shape.stripe_bytes() / SECTOR;
+        let first = sectors.start / stripe * stripe;
+        let end = sectors.end.next_multiple_of(stripe);
+        let content = self.content.borrow();
+        (content.bytes(first..sectors.start), content.bytes(sectors.end..end))
     }
 
     /// Writes whole stripes.

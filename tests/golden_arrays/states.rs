@@ -1,20 +1,26 @@
 //! The states that are kept: how each is made, and what it must come to when it is started.
 
 use super::content::SECTOR;
-use super::golden::{Golden, Outcome};
-use super::journal::kinds;
-use super::rig::{CHUNK, Rig, STRIPES, Step, member_bytes};
-use palisade::array::{Candidate, MemberRef, RebuildControl};
+use super::golden::{Golden, Image, Outcome};
+use super::journal::{kinds, says_what_stays};
+use super::rig::{CHUNK, Of, Rig, STRIPES, Step, member_bytes};
+use palisade::array::{Candidate, MemberRef, MemberState, RebuildControl, Report};
 use palisade::format::Areas;
-use palisade::member::Opener;
+use palisade::geometry::Shape;
 use palisade::member::sim::Crash;
+use palisade::member::{Opener, SimDisk};
 use palisade::units::Slot;
+use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
 /// Stripes that hold data: in several sectors and both pages of either table.
 const FILLED: [Range<u64>; 4] = [0..6, 122..128, 601..603, 1005..1011];
 const ALL: [&str; 3] = ["d0", "d1", "d2"];
+const ROWS: [&str; 3] = ["0 d0 in-sync", "1 d1 in-sync", "2 d2 in-sync"];
+/// Those that bear the journal, where any do; how many there are depends on the shape.
+const JOURNAL: [&str; 3] = ["j0", "j1", "j2"];
+const JOURNAL_ROWS: [&str; 3] = ["journal-0 j0 in-sync", "journal-1 j1 in-sync", "journal-2 j2 in-sync"];
 
 /// Makes a state of an array of so many data and parity members.
 type Make = fn((u8, u8)) -> Golden;
@@ -24,17 +30,22 @@ pub type State = (String, Box<dyn Fn() -> Golden>);
 
 /// Every state.
 pub fn all() -> Vec<State> {
-    let of_both: [(&str, Make); 7] = [
+    let of_both: [(&str, Make); 9] = [
         ("fresh", fresh),
         ("clean", clean),
-        ("killed", |shape| crashed(shape, Crash::Kill)),
-        ("degraded", degraded),
+        ("killed", |shape| crashed(shape.into(), Crash::Kill)),
+        ("degraded", |shape| degraded(shape.into())),
         ("rebuilding", rebuilding),
         ("rotten", rotten),
         ("discarded", discarded),
+        ("journal-killed", |shape| crashed(with_journal(shape), Crash::Kill)),
+        ("journal-degraded", |shape| degraded(with_journal(shape))),
     ];
-    let of_one: [(&str, (u8, u8), Make); 4] = [
-        ("power-cut", (2, 1), |shape| crashed(shape, Crash::PowerCut)),
+    let of_one: [(&str, (u8, u8), Make); 7] = [
+        ("power-cut", (2, 1), |shape| crashed(shape.into(), Crash::PowerCut)),
+        ("journal-power-cut", (2, 1), |shape| crashed(with_journal(shape), Crash::PowerCut)),
+        ("overwritten", (2, 1), overwritten),
+        ("overwritten-lost", (2, 1), overwritten_and_lost),
         ("returned", (2, 1), returned),
         ("spare", (2, 1), spare),
         ("apart", (1, 2), apart),
@@ -47,16 +58,21 @@ fn state((name, shape, make): (&str, (u8, u8), Make)) -> State {
     (format!("{name}-{}+{}", shape.0, shape.1), Box::new(move || make(shape)))
 }
 
+/// With as many journal members as there must be.
+fn with_journal(shape: (u8, u8)) -> Of {
+    Of { journal: usize::from(shape.1) + 1, ..shape.into() }
+}
+
 fn starts(state: &str, rows: &[&str]) -> Outcome {
     Outcome::Starts { state: state.into(), rows: rows.iter().map(ToString::to_string).collect() }
 }
 
 fn optimal() -> Outcome {
-    starts("optimal", &["0 d0 in-sync", "1 d1 in-sync", "2 d2 in-sync"])
+    starts("optimal", &ROWS)
 }
 
 fn fresh(shape: (u8, u8)) -> Golden {
-    Rig::run(shape, 0, |rig| async move { rig.golden("just made, never started", optimal(), &ALL) })
+    Rig::run(shape, |rig| async move { rig.golden("just made, never started", optimal(), &ALL) })
 }
 
 /// Started, with version 1 in what is filled, and all of it home.
@@ -69,7 +85,7 @@ async fn filled(rig: &mut Rig) {
 }
 
 fn clean(shape: (u8, u8)) -> Golden {
-    Rig::run(shape, 0, |mut rig| async move {
+    Rig::run(shape, |mut rig| async move {
         filled(&mut rig).await;
         // Also what was staged, in part of a block.
         rig.carry_out(Step::Write(3..21, 2)).await;
@@ -79,7 +95,7 @@ fn clean(shape: (u8, u8)) -> Golden {
 }
 
 fn spare(shape: (u8, u8)) -> Golden {
-    Rig::run(shape, 1, |mut rig| async move {
+    Rig::run(Of { spares: 1, ..shape.into() }, |mut rig| async move {
         filled(&mut rig).await;
         rig.stop().await;
         let rows = ["0 d0 in-sync", "1 d1 in-sync", "2 d2 in-sync", "spare d3 spare"];
@@ -89,17 +105,21 @@ fn spare(shape: (u8, u8)) -> Golden {
 
 /// Crashed at an operation at which the journal holds a record of each kind: the one in the middle of
 /// those, for there a part of what they tell is done.
-fn crashed(shape: (u8, u8), crash: Crash) -> Golden {
-    let attempts = (1..).map_while(|at| crashed_at(shape, crash, at));
-    let mut with_all: Vec<Golden> = attempts.filter(|golden| kinds(golden).len() == 4).collect();
-    assert!(!with_all.is_empty(), "no crash leaves records of every kind");
-    with_all.remove(with_all.len() / 2)
+fn crashed(of: Of, crash: Crash) -> Golden {
+    let attempts = (1..).map_while(|at| crashed_at(of, crash, at));
+    middle(attempts.filter(|golden| kinds(golden).len() == 4).collect())
+}
+
+#[track_caller]
+fn middle(mut attempts: Vec<Golden>) -> Golden {
+    assert!(!attempts.is_empty(), "no crash leaves what is wanted");
+    attempts.swap_remove(attempts.len() / 2)
 }
 
 /// Nothing if the work has fewer operations.
-fn crashed_at(shape: (u8, u8), crash: Crash, at: u64) -> Option<Golden> {
-    let died = std::cell::Cell::new(false);
-    let golden = Rig::run(shape, 0, |mut rig| {
+fn crashed_at(of: Of, crash: Crash, at: u64) -> Option<Golden> {
+    let died = Cell::new(false);
+    let golden = Rig::run(of, |mut rig| {
         let died = &died;
         async move {
             filled(&mut rig).await;
@@ -127,17 +147,75 @@ fn crashed_at(shape: (u8, u8), crash: Crash, at: u64) -> Option<Golden> {
                 Crash::Kill => "killed in the middle of writing",
                 Crash::PowerCut => "lost power in the middle of writing",
             };
-            rig.golden(what, optimal(), &ALL)
+            let (mut rows, mut names) = (ROWS.to_vec(), ALL.to_vec());
+            rows.extend(&JOURNAL_ROWS[..of.journal]);
+            names.extend(&JOURNAL[..of.journal]);
+            rig.golden(what, starts("optimal", &rows), &names)
         }
     });
     died.get().then_some(golden)
 }
 
+/// Killed while whole stripes were written of which one block stays as it was, when some members had
+/// their new blocks.
+fn overwritten(shape: (u8, u8)) -> Golden {
+    let mut attempts = overwriting(shape);
+    let before = home(&attempts[0]);
+    attempts.retain(|golden| {
+        let same = home(golden).iter().zip(&before).filter(|(now, before)| now == before).count();
+        (1..before.len()).contains(&same)
+    });
+    middle(attempts)
+}
+
+/// The same, before any member had them, and one is lost: what it held must be told from the others, old
+/// as they are.
+fn overwritten_and_lost(shape: (u8, u8)) -> Golden {
+    let mut attempts = overwriting(shape);
+    let before = home(&attempts[0]);
+    attempts.retain(|golden| home(golden) == before);
+    let mut golden = attempts.pop().unwrap();
+    golden.members.pop();
+    golden.what.push_str(", and lost a member");
+    golden.outcome = starts("degraded", &["0 d0 in-sync", "1 d1 in-sync", "2 - missing"]);
+    golden
+}
+
+/// What the members hold of the stripes that are overwritten.
+fn home(golden: &Golden) -> Vec<Vec<u8>> {
+    let (k, m, chunk) = golden.shape;
+    let areas = |size| Areas::plan(size, &Shape::new(k, m, chunk).unwrap()).unwrap();
+    let of = |image: &Image| image.read(areas(image.size_bytes).data_offset + 2 * chunk, 2 * 4096);
+    golden.members.iter().map(of).collect()
+}
+
+/// Crashed at every operation of such a write at which the journal says which blocks stay.
+fn overwriting(shape: (u8, u8)) -> Vec<Golden> {
+    let attempts = (1..).map_while(|at| {
+        let died = Cell::new(false);
+        let golden = Rig::run(shape, |mut rig| {
+            let died = &died;
+            async move {
+                filled(&mut rig).await;
+                rig.disks.plan_crash(at, Crash::Kill);
+                // Stripes 2 and 3; of the first d2 has the block that changes.
+                rig.carry_out(Step::Among(40..56, 2)).await;
+                died.set(!rig.disks.unplan_crash());
+                rig.golden("killed while whole stripes were written that stay in part", optimal(), &ALL)
+            }
+        });
+        died.get().then_some(golden)
+    });
+    attempts.filter(says_what_stays).collect()
+}
+
 /// With d1 lost and version 2 in some places since.
 async fn lost(rig: &mut Rig) {
     filled(rig).await;
-    rig.disks.get("d1").unwrap().vanish();
-    rig.wait("d1 is lost", |report| report.members[1].state != palisade::array::MemberState::InSync).await;
+    let gone: Vec<_> = ["d1", "j0"].iter().filter_map(|name| rig.disks.get(name)).collect();
+    gone.iter().for_each(SimDisk::vanish);
+    let lost = |report: &Report| report.members.iter().filter(|m| m.state != MemberState::InSync).count();
+    rig.wait("they are lost", |report| lost(report) == gone.len()).await;
     let stripe = rig.shape.stripe_bytes() / SECTOR;
     for step in [Step::Write(0..16, 2), Step::Discard(123..124), Step::Write(1005 * stripe..1008 * stripe, 2)]
     {
@@ -146,19 +224,26 @@ async fn lost(rig: &mut Rig) {
     rig.sleep(Duration::from_millis(250)).await;
     rig.carry_out(Step::Write(32..36, 3)).await;
     rig.kill();
-    rig.disks.get("d1").unwrap().come_back();
+    gone.iter().for_each(SimDisk::come_back);
 }
 
-fn degraded(shape: (u8, u8)) -> Golden {
-    Rig::run(shape, 0, |mut rig| async move {
+fn degraded(of: Of) -> Golden {
+    Rig::run(of, |mut rig| async move {
         lost(&mut rig).await;
-        let rows = ["0 d0 in-sync", "1 - missing", "2 d2 in-sync"];
-        rig.golden("a member lost, killed after writes", starts("degraded", &rows), &["d0", "d2"])
+        let (mut rows, mut names) = (vec![ROWS[0], "1 - missing", ROWS[2]], vec!["d0", "d2"]);
+        if of.journal == 0 {
+            return rig.golden("a member lost, killed after writes", starts("degraded", &rows), &names);
+        }
+        rows.push("journal-0 - missing");
+        rows.extend(&JOURNAL_ROWS[1..of.journal]);
+        names.extend(&JOURNAL[1..of.journal]);
+        let what = "a member and one with the journal lost, killed after writes";
+        rig.golden(what, starts("degraded", &rows), &names)
     })
 }
 
 fn returned(shape: (u8, u8)) -> Golden {
-    Rig::run(shape, 0, |mut rig| async move {
+    Rig::run(shape, |mut rig| async move {
         lost(&mut rig).await;
         let rows = ["0 d0 in-sync", "1 d1 rebuilding", "2 d2 in-sync"];
         rig.golden("a member that missed writes is back", starts("degraded", &rows), &ALL)
@@ -166,7 +251,7 @@ fn returned(shape: (u8, u8)) -> Golden {
 }
 
 fn rebuilding(shape: (u8, u8)) -> Golden {
-    Rig::run(shape, 0, |mut rig| async move {
+    Rig::run(shape, |mut rig| async move {
         lost(&mut rig).await;
         rig.start_of(&["d0", "d2"]).await;
         let slowly = RebuildControl { max_rate_bytes_per_s: Some(512 << 10), paused: None };
@@ -196,7 +281,7 @@ fn rebuilding(shape: (u8, u8)) -> Golden {
 
 /// A page of checksums, one of the epoch map and a block of data have rotted, each on another member.
 fn rotten(shape: (u8, u8)) -> Golden {
-    Rig::run(shape, 0, |mut rig| async move {
+    Rig::run(shape, |mut rig| async move {
         filled(&mut rig).await;
         rig.stop().await;
         let areas = Areas::plan(member_bytes(&rig.shape), &rig.shape).unwrap();
@@ -214,7 +299,7 @@ fn rotten(shape: (u8, u8)) -> Golden {
 }
 
 fn discarded(shape: (u8, u8)) -> Golden {
-    Rig::run(shape, 0, |mut rig| async move {
+    Rig::run(shape, |mut rig| async move {
         filled(&mut rig).await;
         let stripe = rig.shape.stripe_bytes() / SECTOR;
         let steps = [
@@ -234,7 +319,7 @@ fn discarded(shape: (u8, u8)) -> Golden {
 
 /// d0 and d1 were each started alone, and written to.
 fn apart(shape: (u8, u8)) -> Golden {
-    Rig::run(shape, 0, |mut rig| async move {
+    Rig::run(shape, |mut rig| async move {
         filled(&mut rig).await;
         rig.stop().await;
         for alone in ["d0", "d1"] {
