@@ -258,8 +258,8 @@ mod tests {
     fn blocks_close_together_go_home_together() {
         assert_eq!(found(&[(0, &[1]), (3, &[1])]), (vec![(0..4, vec![1])], 0));
         assert_eq!(found(&[(0, &[1]), (9, &[1])]), (vec![], 2));
-        let spread = [(0, &[0][..]), (2, &[3]), (10, &[0]), (11, &[1, 2]), (15, &[3])];
-        assert_eq!(found(&spread), (vec![(0..3, vec![0, 3]), (10..16, vec![0, 1, 2, 3])], 0));
+        let spread = [(0, &[0][..]), (2, &[3]), (10, &[0]), (11, &[1, 2]), (13, &[3])];
+        assert_eq!(found(&spread), (vec![(0..3, vec![0, 3]), (10..14, vec![0, 1, 2, 3])], 0));
     }
 
     #[test]

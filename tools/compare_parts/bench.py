@@ -4,8 +4,8 @@ import os, sys
 from . import fio
 from .bounds import Raw
 from .kernel import Btrfs, Md
-from .servers import Nbdkit, NbdkitMemory, Palisade, QemuNbd
-from .system import GIB, Scratch, Trouble, free_bytes, machine, need
+from .servers import DATA, JOURNAL, PARITY, Nbdkit, NbdkitMemory, Palisade, QemuNbd
+from .system import GIB, MIB, Scratch, Trouble, free_bytes, machine, need
 
 LOOPS = "palisade, loops"
 # What can be left out, and the peers that are gone with it.
@@ -53,6 +53,11 @@ class Bench:
         self.scratch = Scratch(args.dir, args.tmpfs if self._uses(ON_TMPFS) else None)
         self.machine = machine(self.scratch.disk)
 
+    @property
+    def burst(self):
+        """Bytes of a burst: no more than may wait before any of it goes home."""
+        return self.args.burst or min((self.staging or 512 * MIB) // 2, 256 * MIB)
+
     def _absent(self):
         """Peers that are not measured, and why."""
         gone = {key: f"left out (--without {family})" for family in self.args.without for key in FAMILIES[family]}
@@ -91,6 +96,9 @@ class Bench:
         if not os.path.isdir(folder):
             raise Trouble(f"{option}: {folder} is no folder")
         needed = int(size * (sum(PEERS[key][0].space for key in keys) + 0.5))
+        # What the journals take beside.
+        journals = [key for key in keys if PEERS[key][0] is Palisade]
+        needed += len(journals) * (DATA + PARITY) * (256 * MIB if option == "--tmpfs" else JOURNAL)
         if free_bytes(folder) < needed:
             raise Trouble(f"{option}: {needed / GIB:.0f} GiB are needed, {free_bytes(folder) / GIB:.0f} are free; give "
                           f"a smaller {'--size' if option == '--dir' else '--tmpfs-size'}, or another folder")

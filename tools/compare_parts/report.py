@@ -74,8 +74,8 @@ class Report:
         lines = [
             f"Machine: {b.machine}. {f'Medians of {rounds} interleaved rounds' if rounds > 1 else 'One round'} of "
             f"{a.seconds} s each, of {a.sustained} s where writes last; {a.size / GIB:g} GiB of each volume are used, "
-            f"{a.tmpfs_size / GIB:g} GiB on tmpfs; a burst is {a.burst / MIB:g} MiB, palisade's staging "
-            f"{a.staging / MIB:g} MiB.", "",
+            f"{a.tmpfs_size / GIB:g} GiB on tmpfs; a burst is {self.bench.burst / MIB:g} MiB, palisade's staging "
+            f"{self.bench.staging / MIB:g} MiB.", "",
             f"- palisade: 4+2, checksums verified at every read; over {on}. NBD over a unix socket, as the other "
             "servers.",
             *(f"- {self.note(key)}" for key in ("palisade-loop", "qemu", "nbdkit", "btrfs6", "md")
@@ -144,7 +144,7 @@ class Report:
         return {
             "machine": self.bench.machine, "complete": not self.broken_off, "rounds": a.rounds, "seconds": a.seconds,
             "sustained_seconds": a.sustained, "size_bytes": a.size, "tmpfs_size_bytes": a.tmpfs_size,
-            "burst_bytes": a.burst, "staging_bytes": a.staging, "loop": a.loop, "absent": self.bench.absent,
+            "burst_bytes": self.bench.burst, "staging_bytes": self.bench.staging, "loop": a.loop, "absent": self.bench.absent,
             "targets": [{"row": v.target.row, "what": v.target.what, "target": v.target.goal, "unit": v.target.unit,
                          "median": v.median, "rounds": v.values, "met": v.met} for v in self.verdicts],
             "rows": self.found,

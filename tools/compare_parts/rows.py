@@ -39,7 +39,7 @@ def burst(key, job):
     """As many bytes as the journal takes, after everything is home."""
     def once(b):
         for peer in b.peers(DISK):
-            b.note(key, peer.key, b.measure(peer, job, io_bytes=b.args.burst))
+            b.note(key, peer.key, b.measure(peer, job, io_bytes=b.burst))
     return Row(key, DISK, once)
 
 

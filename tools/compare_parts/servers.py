@@ -1,7 +1,7 @@
 """NBD servers: palisade, and those it is compared with."""
 import http.client, json, os, pathlib, re, socket, time
 
-from .system import LIMIT_S, MIB, Trouble, cpu_seconds, end_stranger, run, wait_until
+from .system import GIB, LIMIT_S, MIB, Trouble, cpu_seconds, end_stranger, file_system, run, wait_until
 
 DATA, PARITY = 4, 2
 
@@ -74,6 +74,10 @@ class UnixHttp(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+# The largest journal of a member, and what lies before it.
+JOURNAL = GIB + 16 * MIB
+
+
 class Palisade(Server):
     """4+2, with checksums, on plain files (O_DIRECT) or on loop devices over such files."""
     tools = ()
@@ -86,22 +90,28 @@ class Palisade(Server):
         base = f"{self.scratch.runtime}/{key}"
         self.env = dict(os.environ, PALISADE_CONFIG_DIR=f"{base}/etc", PALISADE_RUNTIME_DIR=f"{base}/run",
                         PALISADE_STATE_DIR=f"{base}/state")
-        # Sparse. As large as the journal needs to hold what staging may: it grows with the members.
-        self.member_bytes = max(bytes_ // DATA * 33 // 32 + 64 * MIB, 32 * bench.staging) // MIB * MIB
+        # Mostly sparse, and as large as they must be for the journal to be as large as it gets, if not on tmpfs.
+        on_tmpfs = file_system(folder) == "tmpfs"
+        self.member_bytes = max(bytes_ // DATA * 33 // 32 // MIB * MIB, 8 * GIB if on_tmpfs else 33 * GIB)
+        self.filled = 0 if on_tmpfs else JOURNAL
         self.images = {}
         members = [self.new_member() for _ in range(DATA + PARITY)]
         self.command("create", *members, "--data", DATA, "--parity", PARITY, "--size", bytes_)
-        self.configure(pathlib.Path(base, f"etc/{self.name}.toml"), bench.staging)
+        bench.staging = self.configure(pathlib.Path(base, f"etc/{self.name}.toml"), bench.staging)
         self.pid = None
         self.scratch.finally_(self.stop)
         started = json.loads(self.command("start", "--json"))
         self.pid, self.uri = started["pid"], started["uris"][0]
 
     def configure(self, path, staging):
-        text, changed = re.subn(r'(?m)^staging = .*$', f'staging = "{staging}"', path.read_text())
-        if changed != 1:
-            raise Trouble(f"{path} has no line for staging")
-        path.write_text(text)
+        """Gives it so much staging memory, if that is said; answers how much it has."""
+        text = path.read_text()
+        found = re.search(r'(?m)^staging = "(\d+)M"$', text)
+        if not found:
+            raise Trouble(f"{path} has no line for staging in MiB")
+        if staging:
+            path.write_text(text.replace(found[0], f'staging = "{staging}"'))
+        return staging or int(found[1]) * MIB
 
     def command(self, verb, *args):
         return run(self.binary, verb, self.name, *args, env=self.env)
@@ -133,7 +143,7 @@ class Palisade(Server):
     def new_member(self):
         """A fresh file, or a loop device over one."""
         self.made += 1
-        image = self.scratch.image(f"{self.folder}/{self.key}-{self.made}", self.member_bytes)
+        image = self.scratch.image(f"{self.folder}/{self.key}-{self.made}", self.member_bytes, self.filled)
         member = self.scratch.loop(image) if self.loops else image
         self.images[member] = image
         return member

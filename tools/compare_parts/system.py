@@ -142,9 +142,12 @@ class Scratch:
                 print(f"tools/compare: while cleaning up: {why}", file=sys.stderr)
         self.undo.callback(guarded)
 
-    def image(self, path, bytes_):
-        """Makes a sparse file."""
+    def image(self, path, bytes_, filled=0):
+        """Makes a file, sparse but for the beginning: a disk has no extents to be made when a journal gets there."""
         with open(path, "wb") as f:
+            zeroes = bytes(MIB)
+            for _ in range(filled // MIB):
+                f.write(zeroes)
             f.truncate(bytes_)
         return path
 
