@@ -3,6 +3,7 @@
 /// Small and page-aligned blocks by the ten thousand are most of what is allocated.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     palisade::cli::main()
 }

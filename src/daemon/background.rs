@@ -18,6 +18,10 @@ const LOG_MAX: u64 = 4 << 20;
 /// Longest line a child may say.
 const WORD_MAX: u64 = 1 << 20;
 
+/// Has the allocator ask for huge pages: a fault for each page that is staged would cost more than its write.
+/// Read before the first allocation, so that nobody can say it later.
+const HUGE_PAGES: &str = "MIMALLOC_ALLOW_LARGE_OS_PAGES";
+
 /// What a daemon says before it serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
@@ -85,6 +89,9 @@ fn command(program: &Path, name: &str, places: &Places, options: &RunOptions) ->
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log);
+    if std::env::var_os(HUGE_PAGES).is_none() {
+        command.env(HUGE_PAGES, "1");
+    }
     if let Some(io) = options.io {
         command.args(["--io", &io.to_string()]);
     }
