@@ -243,7 +243,10 @@ fn runs(rows: &Range<u64>, is: impl Fn(u64) -> bool) -> Vec<Range<u64>> {
 mod tests {
     use super::*;
 
-    fn found(rows: &[(u64, &[usize])]) -> (Vec<(Range<u64>, Vec<usize>)>, usize) {
+    /// Rows and chunks that go together.
+    type Together = (Range<u64>, Vec<usize>);
+
+    fn found(rows: &[(u64, &[usize])]) -> (Vec<Together>, usize) {
         let segment = |(row, chunks): &(u64, &[usize])| Segment {
             rows: row * BLOCK_BYTES..(row + 1) * BLOCK_BYTES,
             chunks: chunks.to_vec(),
