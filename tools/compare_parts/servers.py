@@ -93,9 +93,9 @@ class Palisade(Server):
         # Mostly sparse, and as large as they must be for the journal to be as large as it gets, if not on tmpfs.
         on_tmpfs = file_system(folder) == "tmpfs"
         self.member_bytes = max(bytes_ // DATA * 33 // 32 // MIB * MIB, 8 * GIB if on_tmpfs else 33 * GIB)
-        self.filled = 0 if on_tmpfs else JOURNAL
+        filled = 0 if on_tmpfs else JOURNAL
         self.images = {}
-        members = [self.new_member() for _ in range(DATA + PARITY)]
+        members = [self.new_member(filled) for _ in range(DATA + PARITY)]
         self.command("create", *members, "--data", DATA, "--parity", PARITY, "--size", bytes_)
         bench.staging = self.configure(pathlib.Path(base, f"etc/{self.name}.toml"), bench.staging)
         self.pid = None
@@ -140,10 +140,10 @@ class Palisade(Server):
         """Everything home, durably, and the journal empty: so "clean" is defined."""
         wait_until(f"{self.label} is clean", lambda: self.status()["clean"])
 
-    def new_member(self):
+    def new_member(self, filled=0):
         """A fresh file, or a loop device over one."""
         self.made += 1
-        image = self.scratch.image(f"{self.folder}/{self.key}-{self.made}", self.member_bytes, self.filled)
+        image = self.scratch.image(f"{self.folder}/{self.key}-{self.made}", self.member_bytes, filled)
         member = self.scratch.loop(image) if self.loops else image
         self.images[member] = image
         return member

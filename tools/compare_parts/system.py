@@ -149,6 +149,7 @@ class Scratch:
             for _ in range(filled // MIB):
                 f.write(zeroes)
             f.truncate(bytes_)
+            os.fsync(f.fileno())
         return path
 
     def loop(self, image):
