@@ -295,7 +295,9 @@ impl World {
         self.until(HOME, || homes.iter().zip(&before).all(|(home, old)| home.block(0) != *old)).await;
         let disk: &SimDisk = &homes[0].disk;
         disk.fail_flushes(Trouble::Next(1));
-        self.until(HOME, || disk.counts().flush_errors > 0).await;
+        if !self.until(HOME, || disk.counts().flush_errors > 0).await {
+            return Err("nobody flushes what came home".into());
+        }
         disk.lose_power();
         let Running { process, array } = self.running();
         let offset = self.block_of(places[0].0, places[0].1, 0) * 4096;
