@@ -29,6 +29,7 @@ mod simulation;
 
 use clap::Parser;
 use palisade::member::sim::Crash;
+use palisade::mutation::{Protection, Removed};
 use simulation::{
     Cut, CutFailure, Failure, JournalOn, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed,
 };
@@ -49,7 +50,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// Only this scenario: calm, degraded, crash, crash-degraded, restart, beyond, beyond-crash, rot,
-    /// storm, impostor, discard, hammer, upheaval, refill, mislaid, mixed.
+    /// storm, impostor, discard, hammer, upheaval, refill, mislaid, aimed, mixed.
     #[arg(long)]
     scenario: Option<Scenario>,
     /// The journal on slots, own (m + 1 members of its own) or own+ (one more); drawn from the seed if
@@ -65,6 +66,9 @@ struct Args {
     /// Print everything that happens.
     #[arg(long)]
     trace: bool,
+    /// With --seed: without this protection, by its name in src/mutation.rs; may be given again.
+    #[arg(long, requires = "seed")]
+    without: Vec<String>,
     /// Go on after a failure and print each.
     #[arg(long)]
     keep_going: bool,
@@ -237,6 +241,9 @@ fn replay_cuts(args: &Args, seed: u64) -> ExitCode {
 }
 
 fn replay(args: &Args, seed: u64) -> ExitCode {
+    let named = |p: &&Protection| args.without.iter().any(|name| name == p.name());
+    let without: Vec<Protection> = Protection::ALL.iter().filter(named).copied().collect();
+    let _removed = Removed::new(&without);
     match run_seed(&args.run_options(seed, args.trace)) {
         Ok(outcome) => {
             println!("seed {seed}: {} (trace hash {:016x})", outcome.stats, outcome.trace_hash);

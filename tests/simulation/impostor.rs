@@ -164,7 +164,7 @@ impl World {
         }
     }
 
-    fn is_in_sync(&self, path: &str) -> bool {
+    pub fn is_in_sync(&self, path: &str) -> bool {
         self.report().members.iter().any(|m| m.path == path && m.state == MemberState::InSync)
     }
 
@@ -248,7 +248,7 @@ impl World {
         self.verify_volume("with all but one lost that may be").await
     }
 
-    fn event(&self, disk: &SimDisk) -> Check<u64> {
+    pub fn event(&self, disk: &SimDisk) -> Check<u64> {
         let superblock = super::rot::superblock_of(disk).map_err(|e| e.report())?;
         Ok(superblock.membership.event_count.0)
     }

@@ -8,6 +8,10 @@
     reason = "test code: a broken harness should stop at once"
 )]
 
+mod aimed;
+mod aimed_journal;
+mod aimed_members;
+mod aimed_stripes;
 mod check;
 mod discard;
 mod every_cut;
@@ -20,6 +24,7 @@ mod media;
 mod mislaid;
 mod model;
 mod mutations;
+mod power;
 mod recovery;
 mod refill;
 mod restarts;
@@ -35,9 +40,11 @@ mod workload;
 mod world;
 
 #[allow(unused_imports, reason = "the test and the tool each need some")]
+pub use aimed::Aim;
+#[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use every_cut::{Cut, CutFailure, SHAPES, Sweep};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
-pub use mutations::{BUDGET, COVERED, Found, How, OPEN, SOON, TRIALS, Trial, later};
+pub use mutations::{BUDGET, COVERED, Found, How, SOON, TRIALS, Trial, later};
 #[allow(unused_imports, reason = "the test and the tool each need some")]
 pub use recovery::Variety;
 #[allow(unused_imports, reason = "the test and the tool each need some")]

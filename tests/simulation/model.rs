@@ -259,6 +259,13 @@ impl Model {
         }
     }
 
+    /// More of the row of a block is lost than parity can replace: reading it may fail until it is written.
+    pub fn give_up(&mut self, block: u64) {
+        let now = self.tick();
+        let block = &mut self.blocks[usize::try_from(block).unwrap()];
+        (block.doubted, block.doubted_at) = (true, Some(now));
+    }
+
     /// Whether reads of the whole range must succeed.
     pub fn must_read(&self, offset: u64, len: u64) -> bool {
         !parts(offset, len).any(|(index, ..)| self.blocks[index].doubted)

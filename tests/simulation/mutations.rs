@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "the test and the tool each need some")]
 
+use super::aimed::Aim;
 use super::every_cut::{SHAPES, Sweep};
 use super::recovery::Variety;
 use super::run::{RunOptions, run_seed};
@@ -19,6 +20,8 @@ pub const SOON: u64 = 60;
 pub enum How {
     /// Seeds of a scenario, from 0 on; a seed is a run.
     Seeds(Scenario),
+    /// The seeds of a script, in order; a seed is a run.
+    Aimed(Aim),
     /// The workloads of seeds from 0 on, on each shape, crashed at every operation; a crash is a run.
     Cuts,
 }
@@ -27,6 +30,7 @@ impl How {
     pub fn name(self) -> &'static str {
         match self {
             Self::Seeds(scenario) => scenario.name(),
+            Self::Aimed(_) => Scenario::Aimed.name(),
             Self::Cuts => "cuts",
         }
     }
@@ -70,8 +74,21 @@ impl Trial {
                 let failure = self.without(|| run_seed(&options)).err()?;
                 run_seed(&options).is_ok().then_some(Found { runs: seed + 1, said: failure.message })
             }),
+            How::Aimed(aim) => (1..=budget).zip(aim.seeds()).find_map(|(runs, seed)| self.aimed(runs, seed)),
             How::Cuts => self.cuts(budget),
         }
+    }
+
+    /// One run of a script. If two protections are taken away neither is to be missed alone.
+    fn aimed(&self, runs: u64, seed: u64) -> Option<Found> {
+        let options = RunOptions { seed, scenario: Some(Scenario::Aimed), ..RunOptions::default() };
+        let failure = self.without(|| run_seed(&options)).err()?;
+        let alone = |protection: Protection| {
+            let _removed = Removed::new(&[protection]);
+            run_seed(&options).is_ok()
+        };
+        let needs_both = self.and.is_none_or(|and| alone(and) && alone(self.protection));
+        (needs_both && run_seed(&options).is_ok()).then_some(Found { runs, said: failure.message })
     }
 
     fn cuts(&self, budget: u64) -> Option<Found> {
@@ -113,23 +130,36 @@ const fn pair(protection: Protection, and: Protection, promise: &'static str, sc
     Trial { and: Some(and), ..soon(protection, promise, scenario) }
 }
 
+const fn aimed(protection: Protection, promise: &'static str, aim: Aim) -> Trial {
+    Trial { soon: true, ..later(protection, promise, How::Aimed(aim)) }
+}
+
+const fn aimed_pair(protection: Protection, and: Protection, promise: &'static str, aim: Aim) -> Trial {
+    Trial { and: Some(and), ..aimed(protection, promise, aim) }
+}
+
 const fn on_its_own(trial: Trial) -> Trial {
     Trial { journal: JournalOn::Own(1), ..trial }
 }
 
 /// What is run without each protection.
 pub const TRIALS: &[Trial] = &[
-    on_its_own(later(Protection::MarkBeforeCompletion, "P2, P4", How::Seeds(Scenario::Refill))),
+    aimed(Protection::MarkBeforeCompletion, "P2, P4", Aim::Marked),
     soon(Protection::FrameBeforeAnswer, "P2", Scenario::Mixed),
     later(Protection::FramesInOrder, "P2", How::Seeds(Scenario::CrashDegraded)),
     later(Protection::FailedFrameWrite, "P1, P2", How::Seeds(Scenario::Restart)),
     later(Protection::NonceChain, "P4", How::Seeds(Scenario::Storm)),
     soon(Protection::ShardChecksum, "P2, P5", Scenario::Storm),
+    aimed(Protection::JournalOwner, "P5", Aim::Foreign),
+    aimed(Protection::FramePlace, "P5", Aim::Misdirected),
     later(Protection::HeaderChecksum, "P5", How::Seeds(Scenario::Storm)),
     later(Protection::ShardSlot, "P5", How::Seeds(Scenario::Storm)),
     later(Protection::FramesMended, "P1", How::Seeds(Scenario::Storm)),
-    later(Protection::FramesFlushed, "P1", How::Seeds(Scenario::Storm)),
-    later(Protection::ReleaseByLaterFlush, "P1", How::Cuts),
+    aimed(Protection::FramesFlushed, "P1", Aim::Mended),
+    aimed(Protection::ReleaseByLaterFlush, "P1", Aim::Released),
+    aimed(Protection::ReplacedKeepsFrame, "P1", Aim::Replaced),
+    aimed(Protection::CheckpointDurable, "P1", Aim::Reused),
+    aimed(Protection::SumsKeepFrame, "P1", Aim::Passed),
     later(Protection::EpochsKeepFrame, "P1", How::Seeds(Scenario::Storm)),
     soon(Protection::FlushMembers, "P1", Scenario::CrashDegraded),
     soon(Protection::FuaMembers, "P1", Scenario::Rot),
@@ -137,6 +167,7 @@ pub const TRIALS: &[Trial] = &[
     later(Protection::DegradedInJournal, "P3", How::Seeds(Scenario::CrashDegraded)),
     later(Protection::ZeroBeforePunch, "P1", How::Seeds(Scenario::Hammer)),
     later(Protection::UnansweredPunch, "P5", How::Seeds(Scenario::Impostor)),
+    aimed(Protection::DoubtAfterFlush, "P2", Aim::Doubted),
     later(Protection::DegradedReadLock, "P5", How::Seeds(Scenario::Hammer)),
     soon(Protection::BlockChecksum, "P5", Scenario::Rot),
     soon(Protection::ParityInJournal, "P3", Scenario::Crash),
@@ -148,10 +179,14 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::NewerStaysStaged, "P2", Scenario::Rot),
     soon(Protection::FreshIsZero, "P4", Scenario::Calm),
     soon(Protection::FreshInJournal, "P4", Scenario::Crash),
+    aimed(Protection::LostStaysInJournal, "P1", Aim::LostBlock),
+    aimed(Protection::BareParityUnknown, "P5", Aim::BareRow),
     soon(Protection::OpenInJournal, "P4", Scenario::Crash),
     later(Protection::OpenFlush, "P4", How::Seeds(Scenario::Hammer)),
     soon(Protection::OpenChecksums, "P4", Scenario::Crash),
     later(Protection::SameInJournal, "P4", How::Seeds(Scenario::Hammer)),
+    aimed(Protection::SettledBeforeOpen, "P1", Aim::Unsettled),
+    aimed(Protection::DecidedInJournal, "P4", Aim::Decided),
     later(Protection::LostIsUnknown, "P4, P5", How::Seeds(Scenario::CrashDegraded)),
     soon(Protection::StripesProven, "P5", Scenario::Discard),
     soon(Protection::SectorChecksum, "P5", Scenario::Impostor),
@@ -161,9 +196,12 @@ pub const TRIALS: &[Trial] = &[
     later(Protection::EpochGeneration, "P5", How::Seeds(Scenario::Impostor)),
     soon(Protection::GapsFilled, "P1", Scenario::Impostor),
     later(Protection::RebuildLock, "P3", How::Seeds(Scenario::Mixed)),
+    aimed(Protection::RebuiltForgotten, "P1", Aim::Forgotten),
+    aimed(Protection::TablesBeforeProgress, "P1", Aim::Unrecorded),
     later(Protection::SettledOnto, "P1", How::Seeds(Scenario::Storm)),
     soon(Protection::EpochsToReplacement, "P1", Scenario::Beyond),
     soon(Protection::BlankAtFirst, "P4", Scenario::Impostor),
+    aimed(Protection::RecordBeforeActing, "P2", Aim::Acting),
     soon(Protection::SuperblockFlushed, "P6", Scenario::Rot),
     soon(Protection::SuperblockChecksum, "P5", Scenario::Mislaid),
     later(Protection::SuperblockBeside, "P1", How::Seeds(Scenario::Storm)),
@@ -172,10 +210,14 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::LineageCompared, "P7", Scenario::Restart),
     later(Protection::EventRaised, "P6", How::Seeds(Scenario::Impostor)),
     later(Protection::StaleRefused, "P6", How::Seeds(Scenario::Impostor)),
+    aimed(Protection::GivenUpChange, "P9", Aim::GivenUp),
     later(Protection::NewestCopy, "P6", How::Seeds(Scenario::Impostor)),
     soon(Protection::OverwrittenNoticed, "P5", Scenario::Impostor),
     soon(Protection::LastIsKept, "P9", Scenario::Beyond),
     soon(Protection::ReturnRecorded, "P9", Scenario::Upheaval),
+    aimed(Protection::OwnMapCompared, "P6", Aim::ImageReturns),
+    aimed(Protection::ImageByMap, "P6", Aim::ImageByMap),
+    aimed(Protection::ImageByCheckpoint, "P6", Aim::ImageByCheckpoint),
     on_its_own(soon(Protection::LastBearerKept, "P9", Scenario::Beyond)),
 ];
 
@@ -193,82 +235,16 @@ pub const COVERED: &[(Trial, &str)] = &[
         pair(Protection::CheckpointToReplacement, Protection::MarkBeforeCompletion, "P1", Scenario::Refill),
         "before a replacement counts a frame is logged, and as soon as that is needed no more everybody gets a checkpoint anyhow",
     ),
-];
-
-/// Protections that no run has missed so far, and what seems to be the reason.
-pub const OPEN: &[(Protection, &str)] = &[
     (
-        Protection::JournalOwner,
-        "the first MiB of a member is cleared when it is made one, the beginning of the ring in it: a chain from another array has no first frame any more, and random nonces keep later ones out",
+        aimed_pair(Protection::ParityOfItsRow, Protection::ParityInJournal, "P5", Aim::Outdated),
+        "the journal has all parity that anybody holds when a block comes home, and that counts",
     ),
     (
-        Protection::FramePlace,
-        "a shard with the right number and nonce is the right one wherever it lies; only an unanswered frame of a mirror could count where it was not written",
+        aimed_pair(Protection::TwoRounds, Protection::ImageByCheckpoint, "P6", Aim::ImageByEvent),
+        "an old copy of a member that is a single change behind is known by its checkpoint, too, unless the journal still has all that it lacks",
     ),
     (
-        Protection::ReplacedKeepsFrame,
-        "it needs a megabyte of frames and a power cut between two flushes; seed 40193 of crash-degraded found it once",
+        aimed_pair(Protection::BeyondRefused, Protection::FailedFrameWrite, "P2", Aim::Refused),
+        "the members that fail refuse the writes by themselves, so that no frame is written",
     ),
-    (
-        Protection::CheckpointDurable,
-        "records of data stop at a part of the ring, those of stripes at three quarters: before the space that a checkpoint frees is reached so much must be logged that a sync comes in between",
-    ),
-    (
-        Protection::SumsKeepFrame,
-        "every home write enters its stripe in the epoch map, too, under the same pin, and the pages of both go home together: only a stripe written whole between the two could lose its frame",
-    ),
-    (
-        Protection::DoubtAfterFlush,
-        "what a failed flush lost does not match its checksum, and is restored; not reading it saves the work",
-    ),
-    (Protection::LostStaysInJournal, "it takes rows of which too much is lost; seed 105732 found it once"),
-    (
-        Protection::BareParityUnknown,
-        "rows of which too much is lost come from torn stripes, and there a start has made parity unknown already",
-    ),
-    (
-        Protection::SettledBeforeOpen,
-        "it takes a power cut between a frame and its flush, which keeps the frame and loses what came home within 200 ms before: the checker would see it now, and no run has met it",
-    ),
-    (
-        Protection::ParityOfItsRow,
-        "a record has all parity that anybody holds; parity that nobody held then is read at a replay only if what a replay touches were not filled anew",
-    ),
-    (
-        Protection::RebuiltForgotten,
-        "it takes a stripe first written while its replacement was being filled, and a record of how far that is before the journal is empty",
-    ),
-    (
-        Protection::DecidedInJournal,
-        "it takes a torn stripe, and a power cut after it is written again; seed 109 of storm found it once",
-    ),
-    (
-        Protection::TablesBeforeProgress,
-        "blocks without checksums are restored as soon as somebody asks, and filling on brings the tables home",
-    ),
-    (
-        Protection::TwoRounds,
-        "an old copy of a member is known by its epoch map and by its checkpoint, too; one that is a single event behind has had all that the journal does not have any more",
-    ),
-    (
-        Protection::RecordBeforeActing,
-        "what a lost member misses before its loss is recorded is in the journal; later its checkpoint is two behind",
-    ),
-    (
-        Protection::GivenUpChange,
-        "who may be missing then depends on who got how much of the change; seeds 2546 and 4268 of beyond-crash found its like once",
-    ),
-    (
-        Protection::OwnMapCompared,
-        "it takes an image put in the place of a member that was lost, and taken while it was in sync; the epoch in its superblock tells of most",
-    ),
-    (
-        Protection::ImageByMap,
-        "an image that old is two checkpoints behind as well, unless nothing was logged since",
-    ),
-    (
-        Protection::ImageByCheckpoint,
-        "an image that old lacks changes of the epoch map as well, or changes of members",
-    ),
-    (Protection::BeyondRefused, "the members that fail refuse the writes by themselves"),
 ];

@@ -1,5 +1,6 @@
 //! One run of one seed.
 
+use super::aimed::Aim;
 use super::scenario::{JournalOn, Scenario};
 use super::world::{Check, World};
 use palisade::env::sim::{Prng, Simulation};
@@ -136,7 +137,8 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
         Scenario::Discard => JournalOn::Own(if options.seed.is_multiple_of(3) { 2 } else { 1 }),
         _ => JournalOn::of_seed(options.seed),
     };
-    let journal = options.journal.unwrap_or(drawn);
+    let aim = (scenario == Scenario::Aimed).then(|| Aim::of_seed(options.seed));
+    let journal = aim.map_or(options.journal.unwrap_or(drawn), Aim::journal);
     let about = RefCell::new(scenario.name().to_owned());
     let step = std::cell::Cell::new(0);
     let mut sim = Simulation::new(options.seed).step_limit(STEP_LIMIT).print_trace(options.trace);
@@ -145,7 +147,10 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
     let steps = options.steps.unwrap_or(drawn);
     let finished = catch_unwind(AssertUnwindSafe(|| {
         let result: Result<Check<Stats>, _> = sim.run(async {
-            let mut world = World::create(&harness, random, scenario, journal).await?;
+            let mut world = match aim {
+                Some(aim) => aim.world(&harness, random).await?,
+                None => World::create(&harness, random, scenario, journal).await?,
+            };
             let shape = world.shape;
             *about.borrow_mut() = format!(
                 "{}, {}+{}, journal on {journal}, chunk {}, volume {} bytes",
@@ -155,7 +160,10 @@ pub fn run_seed(options: &RunOptions) -> Result<Outcome, Box<Failure>> {
                 shape.chunk_bytes(),
                 world.volume_bytes
             );
-            if scenario == Scenario::Discard {
+            if let Some(aim) = aim {
+                world.note(|| format!("--- {aim:?}"));
+                aim.run(&mut world).await?;
+            } else if scenario == Scenario::Discard {
                 // It has a model of its own.
                 world.discards().await?;
             } else {

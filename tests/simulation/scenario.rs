@@ -38,6 +38,8 @@ pub enum Scenario {
     Refill,
     /// Pieces of members that lie elsewhere, or are changed, as the machine starts.
     Mislaid,
+    /// Scripts, each aimed at one protection.
+    Aimed,
     /// Requests, failing members, crashes and restarts.
     Mixed,
 }
@@ -87,7 +89,7 @@ impl fmt::Display for JournalOn {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Calm,
         Self::Degraded,
         Self::Crash,
@@ -103,6 +105,7 @@ impl Scenario {
         Self::Upheaval,
         Self::Refill,
         Self::Mislaid,
+        Self::Aimed,
         Self::Mixed,
     ];
 
@@ -142,6 +145,7 @@ impl Scenario {
             Self::Upheaval => "upheaval",
             Self::Refill => "refill",
             Self::Mislaid => "mislaid",
+            Self::Aimed => "aimed",
             Self::Mixed => "mixed",
         }
     }
@@ -152,7 +156,7 @@ impl Scenario {
     }
 
     pub fn loses_members(self) -> bool {
-        !matches!(self, Self::Calm | Self::Crash | Self::Discard)
+        !matches!(self, Self::Calm | Self::Crash | Self::Discard | Self::Aimed)
     }
 
     pub fn crashes(self) -> bool {

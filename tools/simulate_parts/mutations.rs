@@ -1,6 +1,6 @@
 //! `--mutations`: the simulation without one protection after the other, as a table.
 
-use super::simulation::{BUDGET, COVERED, Found, How, JournalOn, OPEN, Scenario, TRIALS, Trial, later};
+use super::simulation::{BUDGET, COVERED, Found, How, JournalOn, Scenario, TRIALS, Trial, later};
 use palisade::mutation::Protection;
 use serde_json::json;
 use std::process::ExitCode;
@@ -103,11 +103,6 @@ fn print_table(rows: &[(&Trial, Option<Found>)]) {
     println!("|---|---|");
     for (trial, why) in COVERED {
         println!("| {} | {why} |", trial.protection.about().trim_end_matches('.'));
-    }
-    println!("\n| Not missed so far | Because |");
-    println!("|---|---|");
-    for (protection, why) in OPEN {
-        println!("| {} | {why} |", protection.about().trim_end_matches('.'));
     }
 }
 

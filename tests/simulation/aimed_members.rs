@@ -1,0 +1,188 @@
+//! Scripts aimed at what protects membership.
+
+use super::power::Place;
+use super::world::{Check, Running, World};
+use palisade::array::{ArrayState, MemberRef};
+use palisade::env::Environment;
+use palisade::format::Superblock;
+use palisade::member::SimDisk;
+use palisade::member::sim::Crash;
+use std::time::Duration;
+
+/// Whatever is written is home, with its tables, and the journal empty.
+const SETTLED_MS: u64 = 600;
+/// Times that it takes until some epochs have ended. In between there is no time to record that nobody writes.
+const EPOCHS: usize = 9;
+
+impl World {
+    /// An admin takes a member out; what is written meanwhile is answered, and the process killed before anybody has
+    /// recorded that. That member is back then, and another missing.
+    pub async fn acted_upon_before_recorded(&mut self) -> Check {
+        self.all_written().await?;
+        self.in_use().await?;
+        let paths = self.other_disks(&[])?;
+        let disks: Vec<SimDisk> = paths.iter().filter_map(|path| self.disks.get(path)).collect();
+        let before = self.event(&disks[1])?;
+        let Running { process, array } = self.running();
+        let (member, path) = (MemberRef::Path(paths[0].clone()), &paths[0]);
+        process.spawn(Box::pin(async move { drop(array.fail(&member).await) }));
+        let stripe = self.any_stripe();
+        self.until(Duration::from_millis(50), || !self.is_in_sync(path)).await;
+        self.begin_write(self.block_of(stripe, 0, 0), 1, false);
+        let io = std::rc::Rc::clone(&self.io);
+        self.until(Duration::from_millis(50), || io.under_way.get() == 0).await;
+        self.crash(Crash::Kill);
+        // Whoever is left with it must not have it recorded either.
+        for (left, gone) in [(1, 2), (2, 1)] {
+            if self.event(&disks[left])? == before {
+                self.disks.detach(&paths[gone]);
+                break;
+            }
+        }
+        self.start_and_look("after a member was taken out").await
+    }
+
+    /// A member refuses writes. Its loss is recorded on one other when the rest go away: it is given up. All come back
+    /// after a kill but one of those that have nothing of it.
+    pub async fn change_given_up(&mut self) -> Check {
+        self.all_written().await?;
+        self.in_use().await?;
+        let paths = self.other_disks(&[])?;
+        let disks: Vec<SimDisk> = paths.iter().filter_map(|path| self.disks.get(path)).collect();
+        let [failing, told, rest @ ..] = &disks[..] else { return Err("there are too few disks".into()) };
+        self.io.errors_allowed.set(true);
+        let before = self.event(told)?;
+        let since = self.disks.operations();
+        failing.refuse_writes();
+        let stripe = self.any_stripe();
+        let block = self.block_of(stripe, 0, 0);
+        self.begin_write(block, 1, false);
+        let slots = Superblock::slot_offsets(told.size_bytes());
+        let is_told = || slots.iter().any(|at| told.was_touched(*at..*at + 4096, since));
+        self.until(Duration::from_millis(400), is_told).await;
+        rest.iter().for_each(SimDisk::vanish);
+        self.idle(30).await?;
+        let given_up = self.event(told)? > before;
+        // Whoever of the rest is left must have nothing of it.
+        let kept = (2..paths.len()).find(|i| self.event(&disks[*i]).is_ok_and(|event| event == before));
+        self.crash(Crash::Kill);
+        self.heal_all();
+        self.io.errors_allowed.set(false);
+        if let Some(kept) = kept.filter(|_| given_up) {
+            self.disks.detach(&paths[if kept == 2 { 3 } else { 2 }]);
+        }
+        self.start_and_look("after a change was given up").await
+    }
+
+    /// More members go than may, while nothing is asked; then something is written, the members come back, and the
+    /// process is killed.
+    pub async fn written_with_too_few(&mut self) -> Check {
+        self.all_written().await?;
+        self.in_use().await?;
+        self.idle(SETTLED_MS).await?;
+        let paths = self.other_disks(&[])?;
+        self.io.errors_allowed.set(true);
+        for path in &paths[..self.shape.parity() + 1] {
+            self.disks.get(path).ok_or("there is no such disk")?.vanish();
+        }
+        for _ in 0..60 {
+            if self.report().state == ArrayState::Failed {
+                break;
+            }
+            self.idle(100).await?;
+        }
+        let stripe = self.any_stripe();
+        let block = self.block_of(stripe, 0, 0);
+        self.begin_write(block, 1, false);
+        self.drain().await?;
+        self.crash(Crash::Kill);
+        self.heal_all();
+        self.io.errors_allowed.set(false);
+        self.start_and_look("after more members were away than may").await
+    }
+
+    /// A member is replaced by an image of itself after one of its blocks was written and two checkpoints were made, all
+    /// in one epoch; with `change` a change of members, too.
+    pub async fn image_known_by_its_checkpoint(&mut self, change: bool) -> Check {
+        self.all_written().await?;
+        self.in_use().await?;
+        let (home, block, other) = self.a_block_and_another()?;
+        self.idle(SETTLED_MS).await?;
+        let image = self.disks.image(&home.path).ok_or("there is no such disk")?;
+        self.write_blocks(block, 1, true).await?;
+        self.idle(SETTLED_MS).await?;
+        self.write_blocks(other, 1, true).await?;
+        self.idle(SETTLED_MS).await?;
+        if change {
+            let Running { process, array } = self.running();
+            let name = self.new_disk();
+            let candidate = self.open(&process, &name).await.map_err(|e| e.report())?;
+            let added = self.command("add", async move { array.add(candidate).await }).await?;
+            added.map_err(|e| e.report())?;
+        }
+        self.crash(Crash::Kill);
+        self.put_in_place(&home.path, &image);
+        self.start_and_look("with an image of a member").await
+    }
+
+    /// A block of a stripe's first member, and one of another stripe.
+    fn a_block_and_another(&mut self) -> Check<(Place, u64, u64)> {
+        let stripe = self.any_stripe();
+        let other = (stripe + 1) % (self.volume_bytes / self.io.stripe_bytes);
+        Ok((self.chunk(stripe, 0)?, self.block_of(stripe, 0, 0), self.block_of(other, 0, 0)))
+    }
+
+    fn put_in_place(&mut self, path: &str, image: &SimDisk) {
+        self.disks.detach(path);
+        self.disks.attach(path, image);
+    }
+
+    /// A member is replaced by an image of itself of which no checkpoint can be read, some epochs after one of its
+    /// blocks was written.
+    pub async fn image_known_by_its_map(&mut self) -> Check {
+        self.all_written().await?;
+        self.in_use().await?;
+        let (home, image) = self.image_and_epochs().await?;
+        let at = self.used()?.journal.start;
+        self.idle(SETTLED_MS).await?;
+        self.crash(Crash::Kill);
+        image.scribble(at, &self.noise(8192));
+        self.put_in_place(&home.path, &image);
+        self.start_and_look("with an image of a member without checkpoints").await
+    }
+
+    /// An image of a member; then a block of it is written, and some epochs pass.
+    async fn image_and_epochs(&mut self) -> Check<(Place, SimDisk)> {
+        let (home, block, other) = self.a_block_and_another()?;
+        let image = self.disks.image(&home.path).ok_or("there is no such disk")?;
+        self.write_blocks(block, 1, true).await?;
+        for _ in 0..EPOCHS {
+            self.idle(SETTLED_MS).await?;
+            self.write_blocks(other, 1, true).await?;
+        }
+        Ok((home, image))
+    }
+
+    /// A member is lost some epochs after one of its blocks was written, and an image of it from before comes back.
+    pub async fn image_of_a_lost_member(&mut self) -> Check {
+        self.all_written().await?;
+        self.in_use().await?;
+        let (home, image) = self.image_and_epochs().await?;
+        home.disk.vanish();
+        for _ in 0..60 {
+            if !self.is_in_sync(&home.path) {
+                break;
+            }
+            self.idle(100).await?;
+        }
+        self.idle(2000).await?;
+        self.put_in_place(&home.path, &image);
+        for _ in 0..300 {
+            if self.is_in_sync(&home.path) {
+                break;
+            }
+            self.idle(100).await?;
+        }
+        self.verify_volume("with an image of a lost member back").await
+    }
+}
