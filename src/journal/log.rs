@@ -22,6 +22,7 @@ use crate::integrity::{Pin, Pinned};
 use crate::member::Member;
 use crate::mutation::{Protection, without};
 use crate::units::ArrayId;
+use bytes::Bytes;
 use futures::channel::oneshot;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -236,6 +237,36 @@ impl Journal {
             }
         })
         .await
+    }
+
+    /// Logs a block anew that cannot come home, so that the ring before it can be used again. `take` is told
+    /// the version and the frame, enters them where the block is staged, and answers its content and the
+    /// frame that had it; none if it is staged no more.
+    pub async fn again(
+        self: &Arc<Self>,
+        block: u64,
+        take: impl FnOnce(u64, u64) -> Option<(Bytes, u64)>,
+    ) -> Result<Ticket> {
+        let len = data_record_len(1).max(ZERO_RECORD_LEN);
+        self.append(len, Purpose::Progress, |state, seq| {
+            let version = state.last_version + 1;
+            state.open.pins += 1;
+            if let Some((bytes, replaced)) = take(version, seq) {
+                state.last_version = version;
+                state.open.payload.data(version, block, &bytes);
+                state.open.replaces.push(replaced);
+            } else {
+                state.open.payload.zero(0, 0, 0);
+                state.home.push(seq);
+            }
+        })
+        .await
+    }
+
+    /// Frames before this one are the older half of those that are needed.
+    pub fn older_half(&self) -> u64 {
+        let state = self.state();
+        state.ring.tail().seq.midpoint(state.ring.head().seq)
     }
 
     /// Waits until blocks of so many bytes are likely to find room.

@@ -39,6 +39,8 @@ use std::sync::Arc;
 
 /// Most bytes of parity in one record.
 const MAX_LOAD: usize = 256 << 10;
+/// Most blocks logged again at once: there is always room for so many.
+const MOST_AGAIN: usize = 128;
 /// Most pieces in one write.
 const MAX_PIECES: usize = 256;
 
@@ -89,11 +91,32 @@ impl Stripes {
                 false => self.staging.put_back(*stripe),
             }
         }
+        if bare {
+            self.log_again(stuck).await?;
+        }
         match stuck.first().filter(|_| bare) {
             Some(stripe) => Err(Error::new(ErrorKind::Io, "too much of a row is lost to bring a block home")
                 .at(stripe.0 * self.shape.stripe_bytes())),
             None => done.map(drop),
         }
+    }
+
+    /// Takes what cannot come home on in the journal, which could never be freed beyond it else.
+    async fn log_again(self: &Arc<Self>, stripes: &[StripeIndex]) -> Result<()> {
+        let before = match self.is_hurried() {
+            true => u64::MAX,
+            false => self.journal.older_half(),
+        };
+        let staged = stripes.iter().flat_map(|stripe| self.staging.of_stripe(*stripe));
+        let mut old: Vec<(u64, u64)> = staged.map(|(block, s)| (s.seq, block)).collect();
+        old.retain(|(seq, _)| *seq < before);
+        old.sort_unstable();
+        let mut written = Vec::new();
+        for (_, block) in old.into_iter().take(MOST_AGAIN) {
+            let renew = |version, seq| self.staging.renew(block, version, seq);
+            written.push(self.journal.again(block, renew).await?.written());
+        }
+        join_all(written).await.into_iter().collect()
     }
 
     /// As [`Self::destage`], with the stripes' exclusive locks held. Answers the stripes of which

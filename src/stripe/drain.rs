@@ -157,7 +157,12 @@ impl Stripes {
 
     /// Whether the staging memory or the journal fills.
     pub(super) fn is_full(&self) -> bool {
-        self.staging.is_pressed() || self.journal.is_pressed() || self.destager.is_hurried()
+        self.staging.is_pressed() || self.journal.is_pressed() || self.is_hurried()
+    }
+
+    /// Whether nothing may stay in the journal that is there now.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.destager.is_hurried()
     }
 
     /// One step: what stripes lack is completed, a batch of stripes comes home, or what is home is

@@ -120,6 +120,14 @@ impl Staging {
         self.state().blocks.range(blocks).map(|(b, s)| (*b, s.clone())).collect()
     }
 
+    /// Enters a newer version of the same content of a block; answers that, and the frame that had it.
+    pub fn renew(&self, block: u64, version: u64, seq: u64) -> Option<(Bytes, u64)> {
+        let mut state = self.state();
+        let staged = state.blocks.get_mut(&block)?;
+        staged.version = version;
+        Some((staged.bytes.clone(), std::mem::replace(&mut staged.seq, seq)))
+    }
+
     /// Forgets a block that is home, unless it was staged anew; answers its frame.
     pub fn remove(&self, block: u64, version: u64) -> Option<u64> {
         let is_it = |s: &StagedBlock| s.version == version || without(Protection::NewerStaysStaged);

@@ -100,11 +100,14 @@ impl World {
         let blocks = self.lose_of_a_row(stripe, row).await?;
         self.write_blocks(blocks[usize::from(held)], 1, true).await?;
         self.idle(300).await?;
-        for stripe in 16..130 {
-            self.begin_write(self.block_of(stripe, 0, 0), 8, false);
+        // So little that the journal has room for all of it, or more than it can hold at once.
+        for _ in 0..self.random.pick(&[1, 6]).copied().unwrap_or(1) {
+            for stripe in 16..130 {
+                self.begin_write(self.block_of(stripe, 0, 0), 8, false);
+            }
+            self.drain().await?;
+            self.idle(600).await?;
         }
-        self.drain().await?;
-        self.idle(600).await?;
         self.verify_volume("with a row beyond repair").await?;
         self.crash(Crash::Kill);
         self.start_and_look("after a kill with a row beyond repair").await
