@@ -87,6 +87,8 @@ protections! {
     UnansweredPunch,
     /// A member whose flush failed is not read.
     DoubtAfterFlush,
+    /// What is read of a member that no longer counts is not used.
+    LostNotRead,
     /// A chunk is reconstructed under its stripe's lock.
     DegradedReadLock,
     /// What was read is compared with its checksum.

@@ -296,6 +296,11 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
     (1797, Some(Scenario::Hammer), TABLE_BEFORE_DATA),
     (2482, Some(Scenario::Hammer), TABLE_BEFORE_DATA),
     (
+        230_006_410,
+        None,
+        "a read that had begun before a member was lost read the stale page of its table, and made of it what nobody wrote",
+    ),
+    (
         110_024_024,
         None,
         "of a block that a whole write did not change nobody could say that it was old, and its row was lost",

@@ -167,7 +167,8 @@ impl Stripes {
         let columns = self.shape.slots().zip(&roster.slots).map(|(slot, view)| async move {
             let member = view.primary.as_ref()?;
             let now = self.integrity.table(member).entries(self.block_on(first, 0), count * rows).await;
-            Some((slot, now.ok()?))
+            // Of one that was lost meanwhile the table may have been read anew.
+            Some((slot, now.ok()?)).filter(|_| self.membership.roster().has(slot, member))
         });
         let mut same = vec![false; sums.len()];
         for (slot, now) in join_all(columns).await.into_iter().flatten() {

@@ -11,6 +11,7 @@ use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::integrity::{ZERO, judge};
 use crate::member::Member;
+use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, Slot, StripeIndex};
 use bytes::Bytes;
 use std::ops::Range;
@@ -73,7 +74,8 @@ impl Stripes {
         let reads = runs.iter().map(|run| self.read_run(run));
         for (run, read) in runs.iter().zip(join_all(reads).await) {
             match read {
-                Ok(read) => self.deal(run, wants, &read, care, &mut answers),
+                Ok(Some(read)) => self.deal(run, wants, &read, care, &mut answers),
+                Ok(None) => {}
                 Err(e) if run.wants.len() == 1 || e.kind() == ErrorKind::Timeout => {
                     self.refuse(run, wants, e, care, &mut answers);
                 }
@@ -125,13 +127,15 @@ impl Stripes {
         (runs, answers)
     }
 
-    async fn read_run(&self, run: &Run) -> Result<Read> {
+    /// None if the member does not count any more: what was in memory of its table may be forgotten by
+    /// now, and what it has on its media be older than what it has of the blocks.
+    async fn read_run(&self, run: &Run) -> Result<Option<Read>> {
         let table = self.integrity.table(&run.member);
         let first = (run.offset - run.member.data_offset()) / BLOCK_BYTES;
         let count = to_usize(run.len / BLOCK_BYTES);
         let (entries, buffer) = match table.entries_at_hand(first, count) {
             Some(entries) if entries.iter().all(|e| *e == ZERO) => {
-                return Ok(Read { bytes: self.zeroes(run.len), bad: Vec::new() });
+                return Ok(Some(Read { bytes: self.zeroes(run.len), bad: Vec::new() }));
             }
             Some(entries) => (Ok(entries), run.member.read(run.offset, to_usize(run.len)).await),
             None => {
@@ -141,9 +145,12 @@ impl Stripes {
         if self.integrity.has_gaps() {
             self.kick();
         }
+        if !self.membership.roster().has(run.slot, &run.member) && !without(Protection::LostNotRead) {
+            return Ok(None);
+        }
         let (entries, mut buffer) = (entries?, buffer?);
         let bad = judge(run.slot, first, &entries, &mut buffer);
-        Ok(Read { bytes: buffer.freeze(), bad })
+        Ok(Some(Read { bytes: buffer.freeze(), bad }))
     }
 
     fn deal(
@@ -188,7 +195,8 @@ impl Stripes {
             let alone =
                 Run { member: Arc::clone(&run.member), slot: run.slot, offset, len, wants: vec![*index] };
             match self.read_run(&alone).await {
-                Ok(read) => self.deal(&alone, wants, &read, care, answers),
+                Ok(Some(read)) => self.deal(&alone, wants, &read, care, answers),
+                Ok(None) => {}
                 Err(e) => self.refuse(&alone, wants, e, care, answers),
             }
             offset += len;

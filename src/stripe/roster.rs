@@ -3,7 +3,7 @@
 use crate::env::LocalFuture;
 use crate::error::Error;
 use crate::member::Member;
-use crate::units::{Epoch, MemberId, StripeIndex};
+use crate::units::{Epoch, MemberId, Slot, StripeIndex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -158,6 +158,14 @@ impl Roster {
     /// Every member of a slot: primaries and replacements.
     pub fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.slots.iter().flat_map(|s| s.primary.iter().chain(s.target.as_ref().map(|t| &t.member)))
+    }
+
+    /// Whether this member, opened like this, has a part in a slot.
+    pub fn has(&self, slot: Slot, member: &Arc<Member>) -> bool {
+        self.slots.get(slot.index()).is_some_and(|view| {
+            let target = view.target.as_ref().map(|t| &t.member);
+            view.primary.iter().chain(target).any(|one| Arc::ptr_eq(one, member))
+        })
     }
 
     /// Every member that takes part in flushes: those of the slots, and those that bear the journal.

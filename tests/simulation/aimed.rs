@@ -38,10 +38,11 @@ pub enum Aim {
     ImageByEvent,
     Reused,
     Outdated,
+    LostRead,
 }
 
 impl Aim {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Replaced,
         Self::Released,
         Self::Mended,
@@ -65,6 +66,7 @@ impl Aim {
         Self::ImageByEvent,
         Self::Reused,
         Self::Outdated,
+        Self::LostRead,
     ];
 
     /// The script of a seed.
@@ -97,6 +99,7 @@ impl Aim {
             Self::Forgotten | Self::Unrecorded => (2, 1, 4096, 1536),
             Self::Reused => (2, 1, 4096, 2400),
             Self::Doubted => (2, 1, 64 << 10, 1700),
+            Self::LostRead => (2, 2, 8192, 24),
             _ => (2, 1, 8192, 24),
         }
     }
@@ -132,6 +135,7 @@ impl Aim {
             Self::ImageByEvent => world.image_known_by_its_checkpoint(true).await,
             Self::Reused => world.ring_reused().await,
             Self::Outdated => world.parity_from_before_a_change().await,
+            Self::LostRead => world.read_of_a_member_lost_meanwhile().await,
             Self::ImageByMap => world.image_known_by_its_map().await,
             Self::ImageReturns => world.image_of_a_lost_member().await,
         }?;

@@ -1,5 +1,6 @@
 //! Scripts aimed at what protects membership.
 
+use super::io::Request;
 use super::power::Place;
 use super::world::{Check, Running, World};
 use palisade::array::{ArrayState, MemberRef};
@@ -99,6 +100,29 @@ impl World {
         self.heal_all();
         self.io.errors_allowed.set(false);
         self.start_and_look("after more members were away than may").await
+    }
+
+    /// Of two members one hangs while a block of its is read, and the other is lost. The page of its table, which is
+    /// not home and says there that a block is zero, is forgotten; then the read goes on with what is left.
+    pub async fn read_of_a_member_lost_meanwhile(&mut self) -> Check {
+        let (stripe, shard) = (self.random.below(8), self.random.index(2));
+        let (hangs, lost) = (self.chunk(stripe, shard)?, self.chunk(stripe, 1 - shard)?);
+        // Nothing of this one can come home without an answer of who hangs: pages of tables wait.
+        let of_hangs = |stripe, shard| self.chunk(stripe, shard).is_ok_and(|place| place.path == hangs.path);
+        let all = (8..24).flat_map(|stripe| [(stripe, 0), (stripe, 1)]);
+        let (other, idle) = all.into_iter().find(|(s, i)| of_hangs(*s, *i)).ok_or("no such stripe")?;
+        self.write_blocks(self.block_of(other, 0, 0), 4, false).await?;
+        self.write_blocks(self.block_of(stripe, shard, 1), 1, false).await?;
+        self.idle(SETTLED_MS).await?;
+        self.write_blocks(self.block_of(stripe, 0, 0), 4, false).await?;
+        self.write_blocks(self.block_of(other, 1 - idle, 0), 1, false).await?;
+        self.fault_on(&hangs.path, 1);
+        self.faulted.insert(lost.path.clone());
+        lost.disk.spoil(4096, 4096);
+        let Running { process, array } = self.running();
+        let read = Request::Read { offset: self.block_of(stripe, shard, 0) * 4096, len: 4096 };
+        self.io.start(&process, &array.volume(), read, Duration::ZERO);
+        self.drain().await
     }
 
     /// A member is replaced by an image of itself after one of its blocks was written and two checkpoints were made, all

@@ -140,7 +140,7 @@ impl World {
             self.write_blocks(again, 64, false).await?;
         }
         for stripe in 100..2200 {
-            if self.ring_used()? >= 715 {
+            if self.ring_used()? >= 600 {
                 break;
             }
             self.zero_stripe(stripe).await?;
@@ -152,7 +152,7 @@ impl World {
         let first = disk.peek(start, 4096);
         self.zero_stripe(stripe).await?;
         self.zero_stripe(2200).await?;
-        for _ in 0..40 {
+        for _ in 0..60 {
             self.begin_write(again, 64, false);
         }
         let io = std::rc::Rc::clone(&self.io);

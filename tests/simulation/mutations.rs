@@ -168,6 +168,7 @@ pub const TRIALS: &[Trial] = &[
     later(Protection::ZeroBeforePunch, "P1", How::Seeds(Scenario::Hammer)),
     later(Protection::UnansweredPunch, "P5", How::Seeds(Scenario::Impostor)),
     aimed(Protection::DoubtAfterFlush, "P2", Aim::Doubted),
+    aimed(Protection::LostNotRead, "P5", Aim::LostRead),
     later(Protection::DegradedReadLock, "P5", How::Seeds(Scenario::Hammer)),
     soon(Protection::BlockChecksum, "P5", Scenario::Rot),
     soon(Protection::ParityInJournal, "P3", Scenario::Crash),
