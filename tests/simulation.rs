@@ -301,6 +301,11 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         "a read that had begun before a member was lost read the stale page of its table, and made of it what nobody wrote",
     ),
     (
+        240_001_038,
+        None,
+        "a read failed because a replacement had taken the place of the member it was reading from",
+    ),
+    (
         110_024_024,
         None,
         "of a block that a whole write did not change nobody could say that it was old, and its row was lost",

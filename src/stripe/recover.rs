@@ -28,6 +28,30 @@ impl Stripes {
         avoid: &[usize],
         care: Care,
     ) -> Result<Vec<Bytes>> {
+        let mut done = self.recover_from(roster, stripe, rows.clone(), wanted, avoid, care).await;
+        let mut newest = None;
+        // Somebody may have taken the place of a member of that roster meanwhile.
+        while done.is_err() && !self.is_current(newest.as_deref().unwrap_or(roster)) {
+            let now = newest.insert(self.membership.roster());
+            done = self.recover_from(now, stripe, rows.clone(), wanted, avoid, care).await;
+        }
+        done
+    }
+
+    /// Whether nothing has changed since this snapshot was taken.
+    pub(super) fn is_current(&self, roster: &Roster) -> bool {
+        std::ptr::eq(roster, &*self.membership.roster())
+    }
+
+    async fn recover_from(
+        self: &Arc<Self>,
+        roster: &Roster,
+        stripe: StripeIndex,
+        rows: Range<u64>,
+        wanted: &[usize],
+        avoid: &[usize],
+        care: Care,
+    ) -> Result<Vec<Bytes>> {
         if !self.epochs.is_allocated(stripe) {
             return Ok(wanted.iter().map(|_| self.zeroes(rows.end - rows.start)).collect());
         }

@@ -300,6 +300,7 @@ impl Stripes {
                         let block = |i| Cell::Good(part(&whole, i * BLOCK_BYTES, BLOCK_BYTES));
                         shards[want.shard] = (0..blocks as u64).map(block).collect();
                     }
+                    Err(e) if e.kind() == ErrorKind::Failed && !self.is_current(&roster) => continue 'again,
                     Err(e) => {
                         if e.kind() != ErrorKind::Corrupt && self.is_lost(&roster, want, e).await? {
                             continue 'again;
@@ -313,6 +314,7 @@ impl Stripes {
                 let cell = match got {
                     Ok(bytes) => Cell::Good(bytes),
                     Err(e) if e.kind() == ErrorKind::Corrupt => Cell::Bad(Damage::ChecksumMismatch),
+                    Err(e) if e.kind() == ErrorKind::Failed && !self.is_current(&roster) => continue 'again,
                     Err(e) => {
                         if e.kind() == ErrorKind::Timeout && self.is_lost(&roster, want, e).await? {
                             continue 'again;
