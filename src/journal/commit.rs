@@ -223,7 +223,12 @@ impl Journal {
             let mut state = self.state();
             let early =
                 if without(Protection::ReleaseByLaterFlush) { take(&mut state.home) } else { Vec::new() };
-            home.into_iter().chain(early).for_each(|seq| state.ring.release(seq));
+            // Of a frame that is still being filled nothing can be released yet.
+            let next = state.ring.head().seq;
+            let (placed, filling): (Vec<u64>, Vec<u64>) =
+                home.into_iter().chain(early).partition(|seq| *seq < next);
+            placed.into_iter().for_each(|seq| state.ring.release(seq));
+            state.home.extend(filling);
             if let Some(tail) = checkpoint {
                 state.ring.free_before(tail);
             }
