@@ -109,6 +109,8 @@ protections! {
     TornNotUsed,
     /// A block that was written again on its way home stays staged.
     NewerStaysStaged,
+    /// What is written back as it was keeps its entry in the table.
+    RestKeepsEntry,
     /// Blocks of a stripe that was unallocated become zero when it is first written.
     FreshIsZero,
     /// The journal says whether a stripe was unallocated before it was changed.

@@ -19,7 +19,7 @@
 //! journal protects them, until the lost ones are written again. Only when there is no more room for
 //! that do they come home without parity.
 
-use super::engine::{Store, Stripes, part};
+use super::engine::{Store, Stripes, Sums, part};
 use super::lock::Mode;
 use super::parity::Work;
 use super::roster::Roster;
@@ -65,6 +65,15 @@ struct Made {
     rest: Shreds,
     /// Where too much is lost to make parity.
     bare: Vec<Segment>,
+}
+
+/// Bytes for a chunk.
+struct Strip {
+    shard: usize,
+    row: u64,
+    bytes: Bytes,
+    /// Its checksums are entered.
+    is_new: bool,
 }
 
 /// What there is to bring home of a stripe.
@@ -360,8 +369,8 @@ impl Stripes {
                 let (chunk, row) = self.place_of(*block);
                 (chunk, row, s.bytes.clone())
             });
-            let shreds: Shreds = data.chain(parity).chain(rest).collect();
-            loads.push((stripe, Load { shreds, fresh, bare, pin: Some(pin) }));
+            let shreds: Shreds = data.chain(parity).collect();
+            loads.push((stripe, Load { shreds, rest, fresh, bare, pin: Some(pin) }));
             delivered.push(staged);
         }
         let mut outcome = Ok(());
@@ -377,19 +386,35 @@ impl Stripes {
         outcome
     }
 
-    /// The writes that bring these shards to every member that must take them: one for what lies side
-    /// by side.
-    pub(super) fn stores(&self, roster: &Roster, stripe: StripeIndex, mut shreds: Shreds) -> Vec<Store> {
-        shreds.sort_by_key(|(shard, row, _)| (*shard, *row));
-        let mut stores = Vec::new();
-        let adjoin = |(shard, row, bytes): &Shred, next: &Shred| {
-            *shard == next.0 && row + bytes.len() as u64 == next.1
+    /// The writes that bring a load to every member that must take it: one for what lies side by side.
+    ///
+    /// What is written as it was keeps its entry in the table. Of a block that was never written the
+    /// table says zero whatever the member holds; were it the sum of zeroes, a power cut that spares the
+    /// table and not the block would damage what nobody wrote.
+    pub(super) fn stores(&self, roster: &Roster, stripe: StripeIndex, load: &Load) -> Vec<Store> {
+        let strip = |is_new: bool| {
+            move |(shard, row, bytes): &Shred| Strip {
+                shard: *shard,
+                row: *row,
+                bytes: bytes.clone(),
+                is_new,
+            }
         };
-        for run in shreds.chunk_by(adjoin).flat_map(|run| run.chunks(MAX_PIECES)) {
-            let Some((shard, row, _)) = run.first() else { continue };
-            let sums = |(shard, row, bytes): &Shred| self.sums(stripe, *shard, *row, bytes);
-            let sums: Vec<u32> = run.iter().flat_map(sums).collect();
-            let pieces: Vec<Bytes> = run.iter().map(|(_, _, bytes)| bytes.clone()).collect();
+        let changed = load.shreds.iter().map(strip(true));
+        let rest = load.rest.iter().map(strip(without(Protection::RestKeepsEntry)));
+        let mut all: Vec<Strip> = changed.chain(rest).collect();
+        all.sort_by_key(|s| (s.shard, s.row));
+        let mut stores = Vec::new();
+        let adjoin = |a: &Strip, b: &Strip| a.shard == b.shard && a.row + a.bytes.len() as u64 == b.row;
+        for run in all.chunk_by(adjoin).flat_map(|run| run.chunks(MAX_PIECES)) {
+            let Some(Strip { shard, row, .. }) = run.first() else { continue };
+            let entries = |some: &[Strip]| {
+                let after = (some.first().filter(|s| s.is_new)?.row - row) / BLOCK_BYTES;
+                let sums = some.iter().flat_map(|s| self.sums(stripe, s.shard, s.row, &s.bytes)).collect();
+                Some(Sums { after, sums })
+            };
+            let sums: Vec<Sums> = run.chunk_by(|a, b| a.is_new == b.is_new).filter_map(entries).collect();
+            let pieces: Vec<Bytes> = run.iter().map(|s| s.bytes.clone()).collect();
             let slot = self.shape.slot_of(stripe, *shard).index();
             for member in roster.slots.get(slot).into_iter().flat_map(|s| s.writable(stripe)) {
                 let offset = self.offset_on(member, stripe, *row);

@@ -65,7 +65,21 @@ pub(super) struct Store {
     pub member: Arc<Member>,
     pub offset: u64,
     pub pieces: Vec<Bytes>,
+    pub sums: Vec<Sums>,
+}
+
+/// Checksums of blocks that lie side by side.
+#[derive(Clone)]
+pub(super) struct Sums {
+    /// Blocks of the write before them.
+    pub after: u64,
     pub sums: Vec<u32>,
+}
+
+impl From<Vec<u32>> for Sums {
+    fn from(sums: Vec<u32>) -> Self {
+        Self { after: 0, sums }
+    }
 }
 
 impl Stripes {
@@ -162,12 +176,13 @@ impl Stripes {
         stores: Vec<(usize, Option<&Pinned>, Store)>,
     ) -> Vec<(usize, Result<()>)> {
         let writes = stores.into_iter().map(|(index, pin, s)| async move {
-            let done = s.member.write(s.offset, s.pieces, Persistence::Cached).await;
+            let mut done = s.member.write(s.offset, s.pieces, Persistence::Cached).await;
             let first = (s.offset - s.member.data_offset()) / BLOCK_BYTES;
-            let done = match done {
-                Ok(()) => self.integrity.table(&s.member).enter(first, &s.sums, pin).await,
-                failed => failed,
-            };
+            for Sums { after, sums } in s.sums {
+                if done.is_ok() {
+                    done = self.integrity.table(&s.member).enter(first + after, &sums, pin).await;
+                }
+            }
             (index, s.member, done)
         });
         let mut outcomes = Vec::new();

@@ -1,10 +1,11 @@
 //! Changing runs of whole stripes straight at home: nothing is read, and every member gets one
 //! vectored write.
 //!
-//! Before home is touched the journal says durably that these stripes are open, and what the
-//! checksums of all their blocks will be, and which of them are that already. So after a crash every block
-//! of theirs is known to be old, new, or neither (see `resolve`). That also ends what the journal holds of them: whatever is
-//! staged comes home first, durably, lest a replay put it over what is written now.
+//! Before home is touched the journal says durably that these stripes are open, what the checksums
+//! of all their blocks will be, and which of them are that already. So after a crash every block of
+//! theirs is known to be old, new, or neither (see `resolve`). That also ends what the journal holds
+//! of them: whatever is staged comes home first, durably, lest a replay put it over what is written
+//! now.
 //!
 //! Every member has exactly one chunk in every stripe, so the chunks of consecutive stripes lie
 //! side by side on it, data and parity as the rotation has them.
@@ -204,7 +205,7 @@ impl Stripes {
     fn keep(&self, run: &Run, stripe: StripeIndex, pin: &Pinned) {
         let chunk = |shard| (shard, 0, self.chunk_of(run, stripe.0 - run.first.0, shard));
         let shreds = (0..self.shape.width()).map(chunk).collect();
-        self.torn.keep(stripe, Load { shreds, fresh: false, bare: Vec::new(), pin: Some(Arc::clone(pin)) });
+        self.torn.keep(stripe, Load { shreds, pin: Some(Arc::clone(pin)), ..Load::default() });
     }
 
     /// The parity chunks of a run, stripe after stripe, m chunks each.
@@ -246,7 +247,7 @@ impl Stripes {
                         member: Arc::clone(member),
                         offset: self.offset_on(member, first, 0),
                         pieces: stripes.clone().map(|s| self.chunk_of(run, s, shard(s, slot))).collect(),
-                        sums: stripes.flat_map(|s| sums(s, slot)).collect(),
+                        sums: vec![stripes.flat_map(|s| sums(s, slot)).collect::<Vec<u32>>().into()],
                     });
                 }
             }

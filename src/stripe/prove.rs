@@ -140,9 +140,7 @@ impl Stripes {
         }
         match shreds.is_empty() {
             true => Ok(()),
-            false => {
-                self.store_whole(stripe, Load { shreds, fresh: false, bare: Vec::new(), pin: None }).await
-            }
+            false => self.store_whole(stripe, Load { shreds, ..Load::default() }).await,
         }
     }
 }

@@ -185,7 +185,8 @@ impl Stripes {
         let Ok(pieces) = recovered else { return false };
         let offset = self.offset_on(member, want.stripe, want.rows.start);
         let sums = pieces.iter().flat_map(|b| self.sums(want.stripe, want.shard, want.rows.start, b));
-        let store = Store { member: Arc::clone(member), offset, sums: sums.collect(), pieces };
+        let sums = vec![sums.collect::<Vec<u32>>().into()];
+        let store = Store { member: Arc::clone(member), offset, pieces, sums };
         let done = self.store(vec![store], None).await.is_ok();
         if done {
             self.kick();

@@ -79,6 +79,7 @@ impl Stripes {
             fresh: redo.start == Start::Zero,
             bare: self.bare_rows(&redo.changes),
             pin: Some(Arc::clone(hold)),
+            ..Load::default()
         };
         self.store_whole(stripe, load).await?;
         self.enter_what_is_home(stripe, &redo.changes, hold).await?;

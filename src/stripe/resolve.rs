@@ -119,11 +119,8 @@ impl Stripes {
             }
         }
         if !self.is_in_place(&roster, stripe, &columns, &shreds) {
-            self.store_whole(
-                stripe,
-                Load { shreds, fresh: false, bare: Vec::new(), pin: Some(Arc::clone(hold)) },
-            )
-            .await?;
+            let pin = Some(Arc::clone(hold));
+            self.store_whole(stripe, Load { shreds, pin, ..Load::default() }).await?;
         } else {
             self.enter_columns(&roster, stripe, &columns, hold).await?;
         }

@@ -162,7 +162,9 @@ impl Stripes {
             let rows = row..row + BLOCK_BYTES;
             match self.recover(&roster, fill.stripe, rows, &shard, &[], Care::Locked).await {
                 Ok(pieces) => {
-                    let sums = pieces.iter().flat_map(|b| self.sums_in(fill.slot, block, b)).collect();
+                    let sums: Vec<u32> =
+                        pieces.iter().flat_map(|b| self.sums_in(fill.slot, block, b)).collect();
+                    let sums = vec![sums.into()];
                     let offset = self.offset_on(member, fill.stripe, row);
                     self.store(vec![Store { member: Arc::clone(member), offset, pieces, sums }], None)
                         .await?;

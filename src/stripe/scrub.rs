@@ -440,7 +440,7 @@ impl Stripes {
         if shreds.is_empty() {
             return Ok(());
         }
-        self.store_whole(stripe, Load { shreds, fresh: false, bare: Vec::new(), pin: None }).await?;
+        self.store_whole(stripe, Load { shreds, ..Load::default() }).await?;
         let roster = self.membership.roster();
         let written = found.iter_mut().filter_map(|(f, row, right)| Some((f, *row, right.clone()?)));
         let written: Vec<(&mut Finding, u64, Bytes)> = written.collect();

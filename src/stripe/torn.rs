@@ -21,9 +21,11 @@ pub(super) type Shred = (usize, u64, Bytes);
 pub(super) type Shreds = Vec<Shred>;
 
 /// What is to be written to a stripe, all or nothing.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Load {
     pub shreds: Shreds,
+    /// What is there already, and is written along.
+    pub rest: Shreds,
     /// The stripe was unallocated: everything else in it is zero.
     pub fresh: bool,
     /// Rows whose parity is not known from now on.
@@ -186,7 +188,7 @@ impl Stripes {
                 self.enter_shard(&roster, stripe, shard, *row, &[UNKNOWN], pin_of(load)).await?;
             }
         }
-        Ok(self.stores(&roster, stripe, load.shreds.clone()))
+        Ok(self.stores(&roster, stripe, load))
     }
 
     /// Makes every block of a stripe read as zeroes.

@@ -39,10 +39,11 @@ pub enum Aim {
     Reused,
     Outdated,
     LostRead,
+    Between,
 }
 
 impl Aim {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Replaced,
         Self::Released,
         Self::Mended,
@@ -67,6 +68,7 @@ impl Aim {
         Self::Reused,
         Self::Outdated,
         Self::LostRead,
+        Self::Between,
     ];
 
     /// The script of a seed.
@@ -100,6 +102,7 @@ impl Aim {
             Self::Reused => (2, 1, 4096, 2400),
             Self::Doubted => (2, 1, 64 << 10, 1700),
             Self::LostRead => (2, 2, 8192, 24),
+            Self::Between => (2, 1, 16 << 10, 24),
             _ => (2, 1, 8192, 24),
         }
     }
@@ -135,6 +138,7 @@ impl Aim {
             Self::ImageByEvent => world.image_known_by_its_checkpoint(true).await,
             Self::Reused => world.ring_reused().await,
             Self::Outdated => world.parity_from_before_a_change().await,
+            Self::Between => world.zeroes_between_blocks().await,
             Self::LostRead => world.read_of_a_member_lost_meanwhile().await,
             Self::ImageByMap => world.image_known_by_its_map().await,
             Self::ImageReturns => world.image_of_a_lost_member().await,

@@ -39,6 +39,31 @@ impl World {
         self.start_and_look("after a stripe was opened and its home lost").await
     }
 
+    /// On disks that hold something else two blocks are written close together, into a stripe of which another block was
+    /// written before. What lies between goes home with them; the power is cut when the tables are there, and what is at
+    /// home is lost.
+    pub async fn zeroes_between_blocks(&mut self) -> Check {
+        self.in_use().await?;
+        let stripe = self.random.below(16);
+        self.write_blocks(self.block_of(stripe, 1, 3), 1, true).await?;
+        self.idle(1200).await?;
+        let chunks = self.chunks(stripe)?;
+        for chunk in &chunks {
+            chunk.disk.scribble(chunk.range.start, &self.noise(12 << 10));
+        }
+        let page = self.used()?.checksums.start;
+        let pages = || [0, 2].map(|shard: usize| chunks[shard].disk.peek(page, 4096));
+        let before = pages();
+        self.begin_write(self.block_of(stripe, 0, 0), 1, false);
+        self.write_blocks(self.block_of(stripe, 0, 2), 1, false).await?;
+        if !self.until(HOME, || pages().iter().zip(&before).all(|(now, then)| now != then)).await {
+            return Err("the tables do not come home".into());
+        }
+        let ranges: Vec<_> = chunks.iter().map(|c| (c.path.clone(), c.range.clone())).collect();
+        self.lose_unflushed(&ranges).await?;
+        self.start_and_look("after the tables came home and the blocks did not").await
+    }
+
     /// Waits until something is home, and writes elsewhere, so that what else there is to do waits: what follows must
     /// begin within 200 ms.
     async fn hold_after(&mut self, is_home: impl FnMut() -> bool, stripe: u64) -> Check {

@@ -178,6 +178,7 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::TornKept, "P3", Scenario::Upheaval),
     soon(Protection::TornNotUsed, "P5", Scenario::Upheaval),
     soon(Protection::NewerStaysStaged, "P2", Scenario::Rot),
+    aimed(Protection::RestKeepsEntry, "P4", Aim::Between),
     soon(Protection::FreshIsZero, "P4", Scenario::Calm),
     soon(Protection::FreshInJournal, "P4", Scenario::Crash),
     aimed(Protection::LostStaysInJournal, "P1", Aim::LostBlock),
