@@ -25,6 +25,7 @@ use crate::units::ArrayId;
 use bytes::Bytes;
 use futures::channel::oneshot;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Most bytes of records in a frame.
@@ -114,8 +115,6 @@ pub(super) struct State {
     /// Who waits until the batch or the ring has room.
     pub waiting: VecDeque<oneshot::Sender<()>>,
     pub last_version: u64,
-    /// Blocks of data that have still to come home.
-    pub staged: u64,
     /// Bytes of the ring that frames took since pages of the tables last went home.
     pub since_pages: u64,
     /// Frames needed no more once the home writes made so far are durable.
@@ -160,6 +159,8 @@ pub struct Journal {
     /// How frames are cut: its chunk means nothing.
     pub(super) code: Shape,
     pub(super) bearers: Arc<dyn Bearers>,
+    /// Blocks in it that have still to come home, counted by whoever stages them.
+    pub staged: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -185,7 +186,6 @@ impl Journal {
             flying: BTreeMap::new(),
             waiting: VecDeque::new(),
             last_version,
-            staged: 0,
             since_pages: 0,
             home: Vec::new(),
             generation,
@@ -205,6 +205,7 @@ impl Journal {
             shape,
             code,
             bearers,
+            staged: Arc::default(),
             state: Mutex::new(state),
         }))
     }
@@ -230,7 +231,6 @@ impl Journal {
             state.open.pins += (bytes.len() / 4096) as u64;
             state.open.payload.data(version, block, bytes);
             let replaced = stage(version, seq);
-            state.staged = (state.staged + (bytes.len() / 4096) as u64).saturating_sub(replaced.len() as u64);
             match without(Protection::ReplacedKeepsFrame) {
                 true => state.home.extend(replaced),
                 false => state.open.replaces.extend(replaced),
@@ -360,20 +360,8 @@ impl Journal {
     }
 
     /// What frames were needed for is home, in the members' caches: the next sync releases them.
-    fn home(&self, seqs: impl IntoIterator<Item = u64>) {
+    pub fn home(&self, seqs: impl IntoIterator<Item = u64>) {
         self.state().home.extend(seqs);
-    }
-
-    /// Staged blocks of these frames, one for each, are home, as above.
-    pub fn blocks_home(&self, seqs: &[u64]) {
-        let mut state = self.state();
-        state.staged = state.staged.saturating_sub(seqs.len() as u64);
-        state.home.extend(seqs);
-    }
-
-    /// So many blocks that a replay found are staged again.
-    pub fn staged_again(&self, blocks: u64) {
-        self.state().staged += blocks;
     }
 
     /// Every page of the tables that has changed so far goes home now.
@@ -403,7 +391,7 @@ impl Journal {
     /// Bytes of the ring in use, with what the parity that brings the staged blocks home may take: m times
     /// their space, which must always be found.
     fn needed(&self, state: &State) -> u64 {
-        let rows = state.staged * self.shape.parity() as u64;
+        let rows = self.staged.load(Ordering::Acquire) * self.shape.parity() as u64;
         // A sixteenth for what frames take beside their records.
         state.ring.used() + rows * parity_record_len(1, 1) as u64 / self.code.data() as u64 * 17 / 16
     }

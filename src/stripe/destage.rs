@@ -380,8 +380,7 @@ impl Stripes {
                 continue;
             }
             let home = staged.iter().filter_map(|(block, s)| self.staging.remove(*block, s.version));
-            let home: Vec<u64> = home.collect();
-            self.journal.blocks_home(&home);
+            self.journal.home(home.collect::<Vec<u64>>());
         }
         outcome
     }

@@ -168,8 +168,17 @@ impl Stripes {
         let columns = self.shape.slots().zip(&roster.slots).map(|(slot, view)| async move {
             let member = view.primary.as_ref()?;
             let now = self.integrity.table(member).entries(self.block_on(first, 0), count * rows).await;
-            // Of one that was lost meanwhile the table may have been read anew.
-            Some((slot, now.ok()?)).filter(|_| self.membership.roster().has(slot, member))
+            match now {
+                // Of one that was lost meanwhile the table may have been read anew.
+                Ok(now) => Some((slot, now)).filter(|_| self.membership.roster().has(slot, member)),
+                Err(e) => {
+                    // Who hangs is lost here already, lest the write waits for it once more.
+                    if e.kind() == ErrorKind::Timeout {
+                        self.membership.read_failed(member.id(), e).await;
+                    }
+                    None
+                }
+            }
         });
         let mut same = vec![false; sums.len()];
         for (slot, now) in join_all(columns).await.into_iter().flatten() {

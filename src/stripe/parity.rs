@@ -152,12 +152,10 @@ impl Stripes {
             }
             let skipped = usize::from(without(Protection::ParityDelta));
             for (chunk, new) in segment.chunks.iter().copied().zip(new).skip(skipped) {
-                let mut delta = self.buffer(len);
-                delta.copy_from_slice(&old_of(chunk).ok_or_else(missing)?);
-                xor_into(&mut delta, new);
+                let old = old_of(chunk).ok_or_else(missing)?;
                 let mut out: Vec<(usize, &mut [u8])> =
                     live.iter().map(|s| s - k).zip(made.iter_mut().map(|b| &mut b[..])).collect();
-                self.codec.update(chunk, &delta, &mut out)?;
+                self.take_up(chunk, &old, new, &mut out)?;
             }
         } else {
             let idle: Vec<usize> = (0..k).filter(|c| !segment.chunks.contains(c)).collect();
@@ -179,6 +177,20 @@ impl Stripes {
         }
         Ok(live.iter().copied().zip(made.into_iter().map(|b| b.freeze())).collect())
     }
+
+    /// Makes old parity take up the change of a data chunk.
+    pub(super) fn take_up(
+        &self,
+        chunk: usize,
+        old: &Bytes,
+        new: &Bytes,
+        parity: &mut [(usize, &mut [u8])],
+    ) -> Result<()> {
+        let mut delta = self.buffer(old.len() as u64);
+        delta.copy_from_slice(old);
+        xor_into(&mut delta, new);
+        self.codec.update(chunk, &delta, parity)
+    }
 }
 
 fn wants(work: &Work, plan: &Plan) -> Vec<Want> {
@@ -186,6 +198,6 @@ fn wants(work: &Work, plan: &Plan) -> Vec<Want> {
     plan.reads().iter().map(want).collect()
 }
 
-fn missing() -> Error {
+pub(super) fn missing() -> Error {
     Error::new(ErrorKind::Io, "a shard that was read is not at hand")
 }

@@ -27,7 +27,6 @@ impl Stripes {
             }
         }
         self.log_decided(decided).await?;
-        self.journal.staged_again(replayed.staged.len() as u64);
         for (block, staged) in replayed.staged {
             self.staging.put(block, staged);
         }

@@ -12,7 +12,7 @@ use futures::channel::oneshot;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
 struct State {
@@ -28,17 +28,18 @@ struct State {
 pub(super) struct Staging {
     stripe_blocks: u64,
     limit_blocks: u64,
-    count: AtomicU64,
+    /// The journal keeps room for what brings so many home.
+    count: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
 impl Staging {
-    /// Holds at most about `limit_bytes`.
-    pub fn new(shape: &Shape, limit_bytes: u64) -> Self {
+    /// Holds at most about `limit_bytes`; `count` is that of its blocks, none so far.
+    pub fn new(shape: &Shape, limit_bytes: u64, count: Arc<AtomicU64>) -> Self {
         Self {
             stripe_blocks: shape.stripe_bytes() / BLOCK_BYTES,
             limit_blocks: (limit_bytes / BLOCK_BYTES).max(1),
-            count: AtomicU64::new(0),
+            count,
             state: Mutex::default(),
         }
     }
@@ -229,7 +230,7 @@ mod tests {
     }
 
     fn staging() -> Staging {
-        Staging::new(&Shape::new(2, 1, 8192).unwrap(), 16 << 10)
+        Staging::new(&Shape::new(2, 1, 8192).unwrap(), 16 << 10, Arc::default())
     }
 
     #[test]

@@ -16,11 +16,11 @@
 
 use super::engine::{Stripes, part, to_usize};
 use super::gather::{Care, Want};
+use super::parity::missing;
 use super::roster::Roster;
 use super::rows::Segment;
 use super::torn::Shreds;
-use crate::codec::xor_into;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::journal::StagedBlock;
 use crate::mutation::{Protection, without};
 use crate::units::{BLOCK_BYTES, StripeIndex};
@@ -105,7 +105,6 @@ struct Old<'a> {
 impl Old<'_> {
     fn part(&self, shard: usize, rows: &Range<u64>) -> Result<Bytes> {
         let found = self.shards.iter().find(|(s, _)| *s == shard);
-        let missing = || Error::new(ErrorKind::Io, "a shard that was read is not at hand");
         let within = |bytes: &Bytes| part(bytes, rows.start - self.rows.start, rows.end - rows.start);
         found.map(|(_, bytes)| within(bytes)).ok_or_else(missing)
     }
@@ -217,10 +216,7 @@ impl Stripes {
             }
             let changed = stretch.chunks.iter().filter_map(|c| Some((*c, *new.get(&(*c, row))?)));
             for (chunk, bytes) in changed.skip(usize::from(without(Protection::ParityDelta))) {
-                let mut delta = self.buffer(BLOCK_BYTES);
-                delta.copy_from_slice(&old.part(chunk, &rows)?);
-                xor_into(&mut delta, bytes);
-                self.codec.update(chunk, &delta, &mut out)?;
+                self.take_up(chunk, &old.part(chunk, &rows)?, bytes, &mut out)?;
             }
         }
         Ok(made.into_iter().map(|b| b.freeze()).collect())

@@ -66,7 +66,7 @@ impl Stripes {
         drop(self.torn.take(stripe));
         let staged = self.staging.of_stripe(stripe).into_iter().filter(|(_, s)| s.version <= newest);
         let gone: Vec<u64> = staged.filter_map(|(b, s)| self.staging.remove(b, s.version)).collect();
-        self.journal.blocks_home(&gone);
+        self.journal.home(gone);
     }
 
     /// Frees the space. What is there counts no more; but a member that did not answer may still do it
