@@ -2,8 +2,9 @@
 //!
 //! Appending joins the batch that is being filled. A commit, scheduled by whoever finds none
 //! scheduled, seals the batch into a frame once the tasks that are ready now have had their turn:
-//! so a lone writer does not wait, and many writers share a frame. Several frames may be in flight;
-//! while as many are as may be, the batch fills.
+//! so a lone writer does not wait, and many writers share a frame. While a frame is in flight the
+//! batch fills, as every frame costs a write of each member: the more are in flight, the larger one
+//! has to be to join them.
 //!
 //! Data records leave a part of the ring to the records that bring data home, without which the
 //! ring could fill up for good.
@@ -32,6 +33,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 pub const MAX_BATCH_BYTES: usize = 1 << 20;
 /// Frames being written at once.
 const MAX_IN_FLIGHT: usize = 4;
+/// So many bytes are worth a frame beside one that is being written, four times as many beside two.
+const WORTH_A_FRAME: usize = 16 << 10;
 
 /// The members that bear the log, as the layer above knows them.
 pub trait Bearers: Send + Sync {
@@ -456,7 +459,8 @@ impl Journal {
                     state.open.waiters.push(sender);
                     let seq = state.ring.head().seq;
                     push(&mut state, seq);
-                    let schedule = !std::mem::replace(&mut state.commit_scheduled, true);
+                    // Else who is being written goes on with it.
+                    let schedule = may_fly(&state) && !std::mem::replace(&mut state.commit_scheduled, true);
                     drop(state);
                     if schedule {
                         self.schedule();
@@ -488,7 +492,7 @@ impl Journal {
     pub(super) fn seal(&self, nonce: u64) -> Option<(Tail, Batch)> {
         let mut state = self.state();
         state.commit_scheduled = false;
-        if state.open.payload.is_empty() || state.flying.len() >= MAX_IN_FLIGHT || state.closed {
+        if state.open.payload.is_empty() || !may_fly(&state) || state.closed {
             return None;
         }
         let len = crate::format::footprint_for(state.open.payload.len(), self.code.data());
@@ -500,6 +504,15 @@ impl Journal {
         state.flying.insert(place.seq, Flying { waiters, replaces, done: false });
         wake(&mut state);
         Some((place, batch))
+    }
+}
+
+/// Whether the batch may become a frame beside those that are being written.
+fn may_fly(state: &State) -> bool {
+    match state.flying.len() {
+        0 => true,
+        MAX_IN_FLIGHT.. => false,
+        some => state.open.payload.len() >= WORTH_A_FRAME << (2 * (some - 1)),
     }
 }
 
