@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 vector_engine! {
     /// Nibble lookups with AVX2.
     Avx2, "avx2", features: "avx2", detect: is_x86_feature_detected!("avx2"),
-    vector: __m256i, bytes: 32, max_rows: 4, rows: [1, 2, 3, 4]
+    vector: __m256i, bytes: 32, max_rows: 4, rows: [1 => 2, 2 => 2, 3 => 2, 4 => 2]
 }
 
 /// A factor's products with low and with high nibbles, or a vector's low and high nibbles.

@@ -22,11 +22,13 @@ pub fn best_engine() -> Arc<dyn Engine> {
     vector_engines().into_iter().next().unwrap_or_else(|| Arc::new(Portable))
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn shared<E: Engine + 'static>(engine: E) -> Arc<dyn Engine> {
+    Arc::new(engine)
+}
+
 #[cfg(target_arch = "x86_64")]
 fn vector_engines() -> Vec<Arc<dyn Engine>> {
-    fn shared<E: Engine + 'static>(engine: E) -> Arc<dyn Engine> {
-        Arc::new(engine)
-    }
     let found = [
         super::gfni_avx512::GfniAvx512::detect().map(shared),
         super::gfni_avx2::GfniAvx2::detect().map(shared),
@@ -36,7 +38,12 @@ fn vector_engines() -> Vec<Arc<dyn Engine>> {
     found.into_iter().flatten().collect()
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn vector_engines() -> Vec<Arc<dyn Engine>> {
+    super::neon::Neon::detect().map(shared).into_iter().collect()
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn vector_engines() -> Vec<Arc<dyn Engine>> {
     Vec::new()
 }

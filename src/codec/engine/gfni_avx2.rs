@@ -11,7 +11,7 @@ vector_engine! {
     /// GFNI with AVX2.
     GfniAvx2, "gfni-avx2", features: "gfni,avx2",
     detect: is_x86_feature_detected!("gfni") && is_x86_feature_detected!("avx2"),
-    vector: __m256i, bytes: 32, max_rows: 4, rows: [1, 2, 3, 4]
+    vector: __m256i, bytes: 32, max_rows: 4, rows: [1 => 4, 2 => 4, 3 => 2, 4 => 2]
 }
 
 #[inline]

@@ -11,7 +11,7 @@ vector_engine! {
     /// GFNI with AVX-512.
     GfniAvx512, "gfni-avx512", features: "gfni,avx512f",
     detect: is_x86_feature_detected!("gfni") && is_x86_feature_detected!("avx512f"),
-    vector: __m512i, bytes: 64, max_rows: 6, rows: [1, 2, 3, 4, 5, 6]
+    vector: __m512i, bytes: 64, max_rows: 6, rows: [1 => 4, 2 => 4, 3 => 4, 4 => 4, 5 => 4, 6 => 4]
 }
 
 #[inline]

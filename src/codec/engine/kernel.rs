@@ -2,16 +2,19 @@
 //!
 //! Problem: parity must be computed at the speed of memory, so an input byte should be loaded once,
 //! and an output byte stored once.
-//! Idea: for a block of up to `max_rows` outputs keep the sums of one column (two vectors) in
+//! Idea: for a block of up to `max_rows` outputs keep the sums of one column (some vectors) in
 //! registers while running over the inputs:
 //!
 //! ```text
-//!                 column (2 vectors)
+//!                 column (V vectors)
 //!   input 0   ....[##]......   -- times each row's factor --+
-//!   input 1   ....[##]......   -----------------------------+--> sums[row][0..2] in registers
+//!   input 1   ....[##]......   -----------------------------+--> sums[row][0..V] in registers
 //!   input k-1 ....[##]......   -----------------------------+         |
 //!   output r  ....[##]......   <---------------------- one store -----+
 //! ```
+//!
+//! The wider a column, the fewer times a factor is looked up; but its sums must fit the registers.
+//! So each engine says how wide for how many rows: `rows: [1 => 4, ..]`.
 //!
 //! More outputs than `max_rows` take several passes, over pieces of [`TILE`] bytes so that the
 //! inputs of the later passes come from the cache.
@@ -25,16 +28,25 @@
 /// Bytes per pass when there are more outputs than one pass takes.
 pub(super) const TILE: usize = 4096;
 
-/// The `N` bytes at `at`, if they are all there.
+/// The `V` vectors of `N` bytes at `at`, if they are all there.
 #[inline(always)]
-pub(super) fn whole<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
-    bytes.get(at..)?.first_chunk()
+pub(super) fn whole<const V: usize, const N: usize>(bytes: &[u8], at: usize) -> Option<&[[u8; N]; V]> {
+    bytes.get(at..)?.as_chunks().0.first_chunk()
+}
+
+/// The same to be written.
+#[inline(always)]
+pub(super) fn whole_mut<const V: usize, const N: usize>(
+    bytes: &mut [u8],
+    at: usize,
+) -> Option<&mut [[u8; N]; V]> {
+    bytes.get_mut(at..)?.as_chunks_mut().0.first_chunk_mut()
 }
 
 /// The bytes at `at` up to the end, filled up with zeros.
-pub(super) fn padded<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut column = [0; N];
-    column.iter_mut().zip(bytes.iter().skip(at)).for_each(|(c, b)| *c = *b);
+pub(super) fn padded<const V: usize, const N: usize>(bytes: &[u8], at: usize) -> [[u8; N]; V] {
+    let mut column = [[0; N]; V];
+    column.as_flattened_mut().iter_mut().zip(bytes.iter().skip(at)).for_each(|(c, b)| *c = *b);
     column
 }
 
@@ -43,10 +55,11 @@ macro_rules! vector_engine {
     (
         $(#[$doc:meta])*
         $engine:ident, $name:literal, features: $features:literal, detect: $detect:expr,
-        vector: $vector:ty, bytes: $bytes:literal, max_rows: $max_rows:literal, rows: [$($rows:literal),*]
+        vector: $vector:ty, bytes: $bytes:literal, max_rows: $max_rows:literal,
+        rows: [$($rows:literal => $width:literal),*]
     ) => {
         use super::contract::{Engine, checked_len};
-        use super::kernel::{TILE, padded, whole};
+        use super::kernel::{TILE, padded, whole, whole_mut};
         use crate::codec::Coefficients;
 
         $(#[$doc])*
@@ -80,7 +93,9 @@ macro_rules! vector_engine {
                         match rows.len() {
                             $($rows => if let Some(rows) = rows.first_chunk_mut::<$rows>() {
                                 // SAFETY: `detect` alone makes this type, and it found the features.
-                                unsafe { pass(matrix, first, inputs, rows, range.clone(), accumulate) }
+                                unsafe {
+                                    pass::<$rows, $width>(matrix, first, inputs, rows, range.clone(), accumulate);
+                                }
                             })*
                             _ => {}
                         }
@@ -89,11 +104,9 @@ macro_rules! vector_engine {
             }
         }
 
-        const COLUMN: usize = 2 * $bytes;
-
         /// Computes `outputs`, rows `first ..` of the matrix, in `range`.
         #[target_feature(enable = $features)]
-        fn pass<const R: usize>(
+        fn pass<const R: usize, const V: usize>(
             matrix: &Coefficients,
             first: usize,
             inputs: &[&[u8]],
@@ -102,9 +115,9 @@ macro_rules! vector_engine {
             accumulate: bool,
         ) {
             let mut at = range.start;
-            while at + COLUMN <= range.end {
-                let columns = inputs.iter().map_while(|input| whole(input, at));
-                let mut sums = [[zero(); 2]; R];
+            while at + V * $bytes <= range.end {
+                let columns = inputs.iter().map_while(|input| whole::<V, $bytes>(input, at));
+                let mut sums = [[zero(); V]; R];
                 if accumulate {
                     for (sum, output) in sums.iter_mut().zip(outputs.iter()) {
                         let Some(old) = whole(output, at) else { return };
@@ -116,19 +129,19 @@ macro_rules! vector_engine {
                     add_products(&mut sums, load_column(column), factors);
                 }
                 for (sum, output) in sums.iter().zip(outputs.iter_mut()) {
-                    let Some(target) = output.get_mut(at..).and_then(|o| o.first_chunk_mut()) else { return };
+                    let Some(target) = whole_mut(output, at) else { return };
                     store_column(target, sum);
                 }
-                at += COLUMN;
+                at += V * $bytes;
             }
             if at < range.end {
-                last_column(matrix, first, inputs, outputs, at, accumulate);
+                last_column::<R, V>(matrix, first, inputs, outputs, at, accumulate);
             }
         }
 
         /// The rest of the slices, shorter than a column, through padded copies.
         #[target_feature(enable = $features)]
-        fn last_column<const R: usize>(
+        fn last_column<const R: usize, const V: usize>(
             matrix: &Coefficients,
             first: usize,
             inputs: &[&[u8]],
@@ -136,7 +149,7 @@ macro_rules! vector_engine {
             at: usize,
             accumulate: bool,
         ) {
-            let mut sums = [[zero(); 2]; R];
+            let mut sums = [[zero(); V]; R];
             if accumulate {
                 for (sum, output) in sums.iter_mut().zip(outputs.iter()) {
                     *sum = load_column(&padded(output, at));
@@ -147,40 +160,47 @@ macro_rules! vector_engine {
                 add_products(&mut sums, load_column(&padded(input, at)), factors);
             }
             for (sum, output) in sums.iter().zip(outputs.iter_mut()) {
-                let mut column = [0; COLUMN];
+                let mut column = [[0; $bytes]; V];
                 store_column(&mut column, sum);
-                output.iter_mut().skip(at).zip(column).for_each(|(o, c)| *o = c);
+                output.iter_mut().skip(at).zip(column.as_flattened()).for_each(|(o, c)| *o = *c);
             }
         }
 
         #[inline]
         #[target_feature(enable = $features)]
-        fn add_products<const R: usize>(
-            sums: &mut [[$vector; 2]; R],
-            column: [$vector; 2],
+        fn add_products<const R: usize, const V: usize>(
+            sums: &mut [[$vector; V]; R],
+            column: [$vector; V],
             factors: &[u8; R],
         ) {
-            let column = [split(column[0]), split(column[1])];
-            for (sum, &c) in sums.iter_mut().zip(factors) {
+            let mut halves = [split(zero()); V];
+            for (halves, vector) in halves.iter_mut().zip(column) {
+                *halves = split(vector);
+            }
+            for (sums, &c) in sums.iter_mut().zip(factors) {
                 let factor = factor(c);
-                sum[0] = add(sum[0], multiply(factor, column[0]));
-                sum[1] = add(sum[1], multiply(factor, column[1]));
+                for (sum, halves) in sums.iter_mut().zip(halves) {
+                    *sum = add(*sum, multiply(factor, halves));
+                }
             }
         }
 
         #[inline]
         #[target_feature(enable = $features)]
-        fn load_column(column: &[u8; COLUMN]) -> [$vector; 2] {
-            let (halves, _) = column.as_chunks::<$bytes>();
-            [load(&halves[0]), load(&halves[1])]
+        fn load_column<const V: usize>(column: &[[u8; $bytes]; V]) -> [$vector; V] {
+            let mut vectors = [zero(); V];
+            for (vector, bytes) in vectors.iter_mut().zip(column) {
+                *vector = load(bytes);
+            }
+            vectors
         }
 
         #[inline]
         #[target_feature(enable = $features)]
-        fn store_column(column: &mut [u8; COLUMN], sum: &[$vector; 2]) {
-            let (halves, _) = column.as_chunks_mut::<$bytes>();
-            store(&mut halves[0], sum[0]);
-            store(&mut halves[1], sum[1]);
+        fn store_column<const V: usize>(column: &mut [[u8; $bytes]; V], sums: &[$vector; V]) {
+            for (bytes, sum) in column.iter_mut().zip(sums) {
+                store(bytes, *sum);
+            }
         }
     };
 }

@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 vector_engine! {
     /// Nibble lookups with SSSE3.
     Ssse3, "ssse3", features: "ssse3", detect: is_x86_feature_detected!("ssse3"),
-    vector: __m128i, bytes: 16, max_rows: 4, rows: [1, 2, 3, 4]
+    vector: __m128i, bytes: 16, max_rows: 4, rows: [1 => 2, 2 => 2, 3 => 2, 4 => 2]
 }
 
 /// A factor's products with low and with high nibbles, or a vector's low and high nibbles.
