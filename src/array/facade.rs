@@ -8,7 +8,7 @@ use super::transition::{self as go, Change};
 use super::volume::ArrayVolume;
 use super::{
     Applied, AssembleOptions, Candidate, CreateSpec, Devices, MemberRef, RebuildControl, Report, TaskKind,
-    assemble, create, discard, ledger, resolve, view,
+    Waits, assemble, create, discard, ledger, resolve, view,
 };
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +32,7 @@ pub struct Array {
     activity: Arc<Activity>,
     switch: TaskSwitch,
     scrubs: Scrubs,
+    waits: Arc<Waits>,
     /// Somebody waits until new members that bear the journal have all of it.
     pub(super) settling: AtomicBool,
 }
@@ -59,8 +60,8 @@ impl Array {
         let stripes = recover(&env, &coordinator).await?;
         let activity = Arc::new(Activity::new(Arc::clone(&coordinator), !assembled.was_clean));
         let scrubs = Scrubs::default();
-        let settling = AtomicBool::new(false);
-        let array = Arc::new(Self { coordinator, stripes, activity, switch, scrubs, settling });
+        let (waits, settling) = (Arc::default(), AtomicBool::new(false));
+        let array = Arc::new(Self { coordinator, stripes, activity, switch, scrubs, waits, settling });
         let lost = array.coordinator.identity.lost(&membership);
         let event_count = membership.event_count;
         array.coordinator.tell(Event::ArrayStarted { event_count, lost, clean: assembled.was_clean });
@@ -76,6 +77,7 @@ impl Array {
             env: self.env().clone(),
             stripes: Arc::clone(&self.stripes),
             activity: Arc::clone(&self.activity),
+            waits: Arc::clone(&self.waits),
             size_bytes: self.coordinator.identity.volume_bytes,
         })
     }
@@ -154,6 +156,11 @@ impl Array {
         self.coordinator.commit(&proof, &[Change::Detach(id)]).await?;
         self.coordinator.tell(Event::MemberRemoved { path });
         Ok(Applied::Done)
+    }
+
+    /// How long requests take while there is background work.
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Changes how rebuilds run.

@@ -27,6 +27,7 @@ mod scrub_report;
 mod transition;
 mod view;
 mod volume;
+mod waits;
 
 pub use facade::Array;
 pub use progress::{Orders, Progress, TaskSwitch};
@@ -39,3 +40,4 @@ pub use request::{
 };
 pub use scrub::{ScrubTask, Scrubs};
 pub use scrub_report::{ScrubCounts, ScrubDetails, ScrubRecord, ScrubReport, ScrubSummary};
+pub use waits::{Judgement, Waits};

@@ -1,6 +1,7 @@
 //! The array as a front end sees it.
 
 use super::activity::Activity;
+use super::waits::Waits;
 use crate::env::{Env, LocalFuture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Durability, Extent, Volume, VolumeInfo, ZeroOptions};
@@ -22,6 +23,7 @@ pub(super) struct ArrayVolume {
     pub env: Env,
     pub stripes: Arc<Stripes>,
     pub activity: Arc<Activity>,
+    pub waits: Arc<Waits>,
     pub size_bytes: u64,
 }
 
@@ -105,7 +107,10 @@ impl Volume for ArrayVolume {
             self.check(offset_bytes, len_bytes)?;
             match len_bytes {
                 0 => Ok(Vec::new()),
-                _ => self.stripes.read(offset_bytes, len_bytes).await,
+                _ => {
+                    let _timer = self.waits.timer(&self.env);
+                    self.stripes.read(offset_bytes, len_bytes).await
+                }
             }
         })
     }
@@ -117,6 +122,7 @@ impl Volume for ArrayVolume {
                 return Ok(());
             }
             let persistence = persistence(durability);
+            let _timer = self.waits.timer(&self.env);
             self.to_the_end(|s| async move { s.write(offset_bytes, data, persistence).await }).await
         })
     }

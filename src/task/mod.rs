@@ -9,5 +9,6 @@ mod pace;
 mod rebuild;
 mod scrub;
 mod supervise;
+mod throttle;
 
 pub use supervise::supervise;

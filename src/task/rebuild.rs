@@ -5,6 +5,7 @@
 //! first. Each pass works on the stripes with the most missing chunks until none is left.
 
 use super::pace::Pace;
+use super::throttle::{MOST_AT_ONCE, Throttle};
 use crate::array::{Array, Progress, TaskKind};
 use crate::env::join_all;
 use crate::error::Result;
@@ -14,10 +15,10 @@ use crate::units::{MemberId, Slot, StripeIndex};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of one member that one run moves.
-const RUN_BYTES: u64 = 1 << 20;
 /// Runs under way side by side.
 const SIDE_BY_SIDE: usize = 2;
+/// Bytes of one member that one run moves.
+const RUN_BYTES: u64 = MOST_AT_ONCE / SIDE_BY_SIDE as u64;
 /// How often progress is made durable.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Stripes looked at under one lock for what needs no filling.
@@ -34,6 +35,7 @@ const PASSES: u32 = 3;
 /// Fills every replacement there is; returns when none is left or the task must end.
 pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
     let mut pace = Pace::new(array, TaskKind::Rebuild);
+    let mut throttle = Throttle::new(array);
     let mut saved = array.env().now();
     let chunk = array.stripes().shape().chunk_bytes();
     let mut pass = Pass::default();
@@ -51,7 +53,7 @@ pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
         if pass.is_news(&targets) {
             skip(array).await;
         }
-        let runs = pass.next_runs(array, &targets);
+        let runs = pass.next_runs(array, &targets, throttle.at_once(array));
         if runs.is_empty() {
             if pass.blocked > 0 {
                 blocked_passes += 1;
@@ -69,6 +71,7 @@ pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
             return Ok(());
         }
         array.switch().set_busy(true);
+        throttle.begin(array);
         let give_up = blocked_passes >= PASSES;
         let work = runs.iter().map(|(first, n)| array.stripes().rebuild_run(*first, *n, give_up));
         let done = join_all(work).await;
@@ -79,6 +82,7 @@ pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
         }
         pass.blocked += done.iter().map(|d| d.blocked.len() as u64).sum::<u64>();
         report(array, &targets, pace.moved(array, bytes));
+        throttle.end(array).await;
         if array.env().now().since(saved) >= SAVE_EVERY {
             array.save_progress().await?;
             saved = array.env().now();
@@ -101,10 +105,18 @@ impl Pass {
         self.need.as_ref().is_none_or(|(known, _)| *known != ids(targets))
     }
 
-    /// The next runs of stripes to fill; none if the walk has come to its end.
-    fn next_runs(&mut self, array: &Array, targets: &[(Slot, Target)]) -> Vec<(StripeIndex, u64)> {
+    /// The next runs of stripes to fill, `at_once` bytes of a member at most; none if the walk has come to
+    /// its end.
+    fn next_runs(
+        &mut self,
+        array: &Array,
+        targets: &[(Slot, Target)],
+        at_once: u64,
+    ) -> Vec<(StripeIndex, u64)> {
         let stripes = array.stripe_count();
-        let per_run = (RUN_BYTES / array.stripes().shape().chunk_bytes()).max(1);
+        let chunk = array.stripes().shape().chunk_bytes();
+        let per_run = (RUN_BYTES.min(at_once) / chunk).max(1);
+        let most_runs = if at_once > RUN_BYTES { SIDE_BY_SIDE } else { 1 };
         let lacking = |s: u64| targets.iter().filter(|(_, t)| !t.rebuilt.contains(StripeIndex(s))).count();
         let most = match &self.need {
             Some((known, most)) if *known == ids(targets) => *most,
@@ -117,7 +129,7 @@ impl Pass {
         let mut runs: Vec<(StripeIndex, u64)> = Vec::new();
         while most > 0 && self.cursor < stripes {
             if lacking(self.cursor) == most {
-                let full = runs.len() == SIDE_BY_SIDE;
+                let full = runs.len() == most_runs;
                 match runs.last_mut() {
                     Some((first, count)) if first.0 + *count == self.cursor && *count < per_run => {
                         *count += 1

@@ -4,6 +4,7 @@
 //! for where it is and what it found are kept with the array.
 
 use super::pace::Pace;
+use super::throttle::Throttle;
 use crate::array::{Array, Progress, TaskKind};
 use crate::env::join_all;
 use crate::error::Result;
@@ -18,9 +19,9 @@ const SIDE_BY_SIDE: u64 = 2;
 /// that more members fail than parity can replace.
 pub(super) async fn scrub(array: &Arc<Array>) -> Result<()> {
     let mut pace = Pace::new(array, TaskKind::Scrub);
+    let mut throttle = Throttle::new(array);
     let stripes = array.stripes();
     let chunk = stripes.shape().chunk_bytes();
-    let per_run = stripes.scrub_stripes();
     let total = array.stripe_count();
     while let Some(task) = array.scrubs().task() {
         let from = task.next.0;
@@ -30,7 +31,9 @@ pub(super) async fn scrub(array: &Arc<Array>) -> Result<()> {
             array.end_scrub(task.number);
             return Ok(());
         }
-        let to = (from + per_run * SIDE_BY_SIDE).min(total);
+        let at_once = (throttle.at_once(array) / chunk).max(1);
+        let per_run = stripes.scrub_stripes().min(at_once);
+        let to = (from + at_once.min(per_run * SIDE_BY_SIDE)).min(total);
         let bytes = (to - from) * chunk;
         report(array, from, pace.moved(array, 0));
         let begin = array.env().now();
@@ -38,6 +41,7 @@ pub(super) async fn scrub(array: &Arc<Array>) -> Result<()> {
             return Ok(());
         }
         array.switch().set_busy(true);
+        throttle.begin(array);
         let firsts = (from..to).step_by(usize::try_from(per_run).unwrap_or(1));
         let runs = firsts.map(|s| stripes.scrub_run(StripeIndex(s), per_run.min(to - s), task.mode));
         let done = join_all(runs).await;
@@ -46,6 +50,7 @@ pub(super) async fn scrub(array: &Arc<Array>) -> Result<()> {
         note(array, task.number, done)?;
         array.move_scrub(task.number, StripeIndex(to), took);
         report(array, to, pace.moved(array, bytes));
+        throttle.end(array).await;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ pub fn supervise(array: &Arc<Array>) {
         while !array.switch().stopping() {
             let failed = round(&array).await;
             array.switch().report(None);
+            array.waits().watch(false);
             array.env().sleep(if failed { RETRY } else { ROUND }).await;
         }
     }));
