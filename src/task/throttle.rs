@@ -143,6 +143,23 @@ mod tests {
         assert_eq!(next_share(LEAST_SHARE, 1000.0, 1000.0), LEAST_SHARE);
     }
 
+    /// Requests that meet a step are slow the more often the more it moves: `all` of them at 2 MiB.
+    #[test]
+    fn the_share_settles_where_one_in_a_hundred_is_slow() {
+        for (all, least, most) in [(0.001, 1.0, 1.0), (0.02, 0.3, 0.7), (0.5, 0.01, 0.03), (9.0, 0.0, 0.01)] {
+            let mut share = FIRST_SHARE;
+            let mut sum = 0.0;
+            for judgement in 0..200 {
+                let met = 1.0 / (1.0 + pause(share));
+                let slow = met * (all * at_once(share) as f64 / MOST_AT_ONCE as f64).min(1.0);
+                share = next_share(share, slow * 1000.0, 1000.0);
+                sum += if judgement < 100 { 0.0 } else { share };
+            }
+            let mean = sum / 100.0;
+            assert!((least..=most).contains(&mean), "{all}: {mean}");
+        }
+    }
+
     #[test]
     fn less_is_moved_at_once_first_and_then_pauses_grow() {
         assert_eq!((at_once(1.0), pause(1.0)), (2 << 20, 0.0));
