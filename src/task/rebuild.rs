@@ -82,10 +82,12 @@ pub(super) async fn rebuild(array: &Arc<Array>) -> Result<()> {
         }
         pass.blocked += done.iter().map(|d| d.blocked.len() as u64).sum::<u64>();
         report(array, &targets, pace.moved(array, bytes));
-        throttle.end(array).await;
         if array.env().now().since(saved) >= SAVE_EVERY {
             array.save_progress().await?;
             saved = array.env().now();
+        }
+        if !throttle.end(array).await {
+            return Ok(());
         }
     }
 }

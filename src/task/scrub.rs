@@ -50,7 +50,9 @@ pub(super) async fn scrub(array: &Arc<Array>) -> Result<()> {
         note(array, task.number, done)?;
         array.move_scrub(task.number, StripeIndex(to), took);
         report(array, to, pace.moved(array, bytes));
-        throttle.end(array).await;
+        if !throttle.end(array).await {
+            return Ok(());
+        }
     }
     Ok(())
 }

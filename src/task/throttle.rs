@@ -37,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const ALONE: Duration = Duration::from_secs(1);
 /// Between two judgements.
 const JUDGE: Duration = Duration::from_millis(250);
-/// How long to keep still to hear what is usual: four times as long as requests take, and
+/// How long to keep still to hear what is usual: four times as long as requests take, within this.
 const STILL: RangeInclusive<Duration> = Duration::from_millis(25)..=Duration::from_millis(250);
 /// All so many times that.
 const STILL_EVERY: u32 = 20;
@@ -71,8 +71,8 @@ impl Throttle {
         self.begun = array.env().now();
     }
 
-    /// A step has ended: pauses as long as it should.
-    pub async fn end(&mut self, array: &Array) {
+    /// A step has ended: pauses as long as it should. False if the task must end.
+    pub async fn end(&mut self, array: &Array) -> bool {
         let now = array.env().now();
         if now.since(self.judged) >= JUDGE
             && let Some(judgement) = array.waits().judge()
@@ -81,13 +81,15 @@ impl Throttle {
             self.share = next_share(self.share, judgement.slow, judgement.requests);
         }
         if is_alone(array) {
-            return;
+            return true;
         }
         let pause = now.since(self.begun).mul_f64(pause(self.share)).min(LONGEST_PAUSE);
         if !pause.is_zero() {
             array.env().sleep(pause).await;
         }
         self.keep_still(array).await;
+        // Meanwhile the array may have been stopped.
+        !array.switch().stopping()
     }
 
     /// From time to time: lets requests that wait for a step end, hears those that begin then, and waits
