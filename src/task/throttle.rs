@@ -23,12 +23,12 @@ use std::time::Duration;
 pub(super) const MOST_AT_ONCE: u64 = 2 << 20;
 /// The least.
 const LEAST_AT_ONCE: u64 = 128 << 10;
-/// The least share: so much is done however slow requests are.
-const LEAST_SHARE: f64 = 1.0 / 256.0;
+/// The whole share.
+const WHOLE: u64 = 1 << 16;
+/// The least: so much is done however slow requests are.
+const LEAST_SHARE: u64 = WHOLE / 256;
 /// Where it begins.
-const FIRST_SHARE: f64 = 0.25;
-/// How the share is raised.
-const RAISE: f64 = 1.25;
+const FIRST_SHARE: u64 = WHOLE / 4;
 /// Of so many requests one may be slow.
 const ONE_IN: f64 = 100.0;
 /// The longest pause.
@@ -44,7 +44,7 @@ const STILL_EVERY: u32 = 20;
 
 /// The share of one task.
 pub(super) struct Throttle {
-    share: f64,
+    share: u64,
     judged: Moment,
     begun: Moment,
     /// When it last kept still.
@@ -112,22 +112,22 @@ fn is_alone(array: &Array) -> bool {
     array.env().now().since(array.waits().last()) > ALONE
 }
 
-fn at_once(share: f64) -> u64 {
-    ((MOST_AT_ONCE as f64 * share) as u64).clamp(LEAST_AT_ONCE, MOST_AT_ONCE)
+fn at_once(share: u64) -> u64 {
+    (MOST_AT_ONCE * share / WHOLE).clamp(LEAST_AT_ONCE, MOST_AT_ONCE)
 }
 
 /// The pause after a step, in steps.
-fn pause(share: f64) -> f64 {
-    let least = LEAST_AT_ONCE as f64 / MOST_AT_ONCE as f64;
-    if share > least { 0.0 } else { least / share }
+fn pause(share: u64) -> f64 {
+    let without = WHOLE * LEAST_AT_ONCE / MOST_AT_ONCE;
+    if share > without { 0.0 } else { without as f64 / share as f64 }
 }
 
-fn next_share(share: f64, slow: f64, requests: f64) -> f64 {
+fn next_share(share: u64, slow: f64, requests: f64) -> u64 {
     if slow * ONE_IN > requests {
-        return (share / 2.0).max(LEAST_SHARE);
+        return (share / 2).max(LEAST_SHARE);
     }
     match slow * ONE_IN * 2.0 <= requests {
-        true => (share * RAISE).min(1.0),
+        true => (share * 5 / 4).min(WHOLE),
         false => share,
     }
 }
@@ -138,10 +138,10 @@ mod tests {
 
     #[test]
     fn the_share_falls_fast_and_rises_slowly_between_its_bounds() {
-        assert_eq!(next_share(0.5, 11.0, 1000.0), 0.25);
-        assert_eq!(next_share(0.5, 10.0, 1000.0), 0.5, "as many as may be");
-        assert_eq!(next_share(0.5, 5.0, 1000.0), 0.625);
-        assert_eq!(next_share(1.0, 0.0, 1000.0), 1.0);
+        assert_eq!(next_share(WHOLE / 2, 11.0, 1000.0), WHOLE / 4);
+        assert_eq!(next_share(WHOLE / 2, 10.0, 1000.0), WHOLE / 2, "as many as may be");
+        assert_eq!(next_share(WHOLE / 2, 5.0, 1000.0), WHOLE / 8 * 5);
+        assert_eq!(next_share(WHOLE, 0.0, 1000.0), WHOLE);
         assert_eq!(next_share(LEAST_SHARE, 1000.0, 1000.0), LEAST_SHARE);
     }
 
@@ -155,7 +155,7 @@ mod tests {
                 let met = 1.0 / (1.0 + pause(share));
                 let slow = met * (all * at_once(share) as f64 / MOST_AT_ONCE as f64).min(1.0);
                 share = next_share(share, slow * 1000.0, 1000.0);
-                sum += if judgement < 100 { 0.0 } else { share };
+                sum += if judgement < 100 { 0.0 } else { share as f64 / WHOLE as f64 };
             }
             let mean = sum / 100.0;
             assert!((least..=most).contains(&mean), "{all}: {mean}");
@@ -164,9 +164,9 @@ mod tests {
 
     #[test]
     fn less_is_moved_at_once_first_and_then_pauses_grow() {
-        assert_eq!((at_once(1.0), pause(1.0)), (2 << 20, 0.0));
-        assert_eq!((at_once(0.25), pause(0.25)), (512 << 10, 0.0));
-        assert_eq!((at_once(1.0 / 16.0), pause(1.0 / 16.0)), (128 << 10, 1.0));
+        assert_eq!((at_once(WHOLE), pause(WHOLE)), (2 << 20, 0.0));
+        assert_eq!((at_once(WHOLE / 4), pause(WHOLE / 4)), (512 << 10, 0.0));
+        assert_eq!((at_once(WHOLE / 16), pause(WHOLE / 16)), (128 << 10, 1.0));
         assert_eq!((at_once(LEAST_SHARE), pause(LEAST_SHARE)), (128 << 10, 16.0));
     }
 }
