@@ -96,7 +96,10 @@ fn checksums_that_rot_on_a_member_while_they_are_in_memory_are_written_again() {
             "they are known all the same"
         );
         let repaired = bench.scrub(REPAIR).await;
-        assert_eq!((repaired.summary.found.repaired, repaired.summary.is_well()), (blocks, true));
+        // Where one of them is written again, so are those beside it, which then are found no more.
+        let found = repaired.summary.found;
+        assert!((1..=blocks).contains(&found.repaired) && found.repaired == found.found(), "{found:?}");
+        assert!(repaired.summary.is_well());
         assert!(bench.scrub(CHECK).await.findings.is_empty());
         bench.stop().await;
         bench.start().await;
