@@ -311,6 +311,11 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         "a read failed because a replacement had taken the place of the member it was reading from",
     ),
     (
+        305_028_017,
+        None,
+        "a read was tried again for as long as a member it did not even need came and went under suspicion",
+    ),
+    (
         110_024_024,
         None,
         "of a block that a whole write did not change nobody could say that it was old, and its row was lost",

@@ -31,16 +31,16 @@ impl Stripes {
         let mut done = self.recover_from(roster, stripe, rows.clone(), wanted, avoid, care).await;
         let mut newest = None;
         // Somebody may have taken the place of a member of that roster meanwhile.
-        while done.is_err() && !self.is_current(newest.as_deref().unwrap_or(roster)) {
+        while done.is_err() && !self.has_members_of_now(newest.as_deref().unwrap_or(roster)) {
             let now = newest.insert(self.membership.roster());
             done = self.recover_from(now, stripe, rows.clone(), wanted, avoid, care).await;
         }
         done
     }
 
-    /// Whether nothing has changed since this snapshot was taken.
-    pub(super) fn is_current(&self, roster: &Roster) -> bool {
-        std::ptr::eq(roster, &*self.membership.roster())
+    /// Whether nobody was lost, replaced or opened anew since this snapshot was taken.
+    pub(super) fn has_members_of_now(&self, roster: &Roster) -> bool {
+        roster.has_members_of(&self.membership.roster())
     }
 
     async fn recover_from(

@@ -168,6 +168,15 @@ impl Roster {
         })
     }
 
+    /// Whether the slots have the same members as in `other`, opened like there. Snapshots are
+    /// also published when nothing but a suspicion came or went, as often as a member flaps.
+    pub fn has_members_of(&self, other: &Self) -> bool {
+        let parts = |view: &SlotView| {
+            [view.primary.as_ref(), view.target.as_ref().map(|t| &t.member)].map(|m| m.map(Arc::as_ptr))
+        };
+        self.slots.iter().map(parts).eq(other.slots.iter().map(parts))
+    }
+
     /// Every member that takes part in flushes: those of the slots, and those that bear the journal.
     pub fn everyone(&self) -> impl Iterator<Item = &Arc<Member>> {
         let bear = self.journal.iter().flat_map(|j| j.members().map(|(_, m)| m));

@@ -300,7 +300,9 @@ impl Stripes {
                         let block = |i| Cell::Good(part(&whole, i * BLOCK_BYTES, BLOCK_BYTES));
                         shards[want.shard] = (0..blocks as u64).map(block).collect();
                     }
-                    Err(e) if e.kind() == ErrorKind::Failed && !self.is_current(&roster) => continue 'again,
+                    Err(e) if e.kind() == ErrorKind::Failed && !self.has_members_of_now(&roster) => {
+                        continue 'again;
+                    }
                     Err(e) => {
                         if e.kind() != ErrorKind::Corrupt && self.is_lost(&roster, want, e).await? {
                             continue 'again;
@@ -314,7 +316,9 @@ impl Stripes {
                 let cell = match got {
                     Ok(bytes) => Cell::Good(bytes),
                     Err(e) if e.kind() == ErrorKind::Corrupt => Cell::Bad(Damage::ChecksumMismatch),
-                    Err(e) if e.kind() == ErrorKind::Failed && !self.is_current(&roster) => continue 'again,
+                    Err(e) if e.kind() == ErrorKind::Failed && !self.has_members_of_now(&roster) => {
+                        continue 'again;
+                    }
                     Err(e) => {
                         if e.kind() == ErrorKind::Timeout && self.is_lost(&roster, want, e).await? {
                             continue 'again;
