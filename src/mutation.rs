@@ -163,6 +163,8 @@ protections! {
     RebuildLock,
     /// What a replay touches is filled anew in a replacement.
     RebuiltForgotten,
+    /// What a member that comes back does not know of its own blocks is filled, too.
+    UnknownFilled,
     /// A replacement counts only when no frame from before it was filled is needed.
     SettledOnto,
     /// A replacement gets the whole epoch map before it counts.

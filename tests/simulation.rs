@@ -316,6 +316,12 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         "a read was tried again for as long as a member it did not even need came and went under suspicion",
     ),
     (
+        322_012_933,
+        None,
+        "a member was lost before its lost checksums were restored, and was in sync without them when it was back",
+    ),
+    (321_014_469, None, "the same, after a crash"),
+    (
         110_024_024,
         None,
         "of a block that a whole write did not change nobody could say that it was old, and its row was lost",

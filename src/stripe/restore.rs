@@ -1,6 +1,6 @@
 //! Filling replacements: runs of stripes, read and written in large merged I/O, under their locks.
 //! Unallocated stripes need nothing, nor do those that did not change while a member that was taken
-//! back was away.
+//! back was away, if it knows all of them.
 //!
 //! A row of which too much is damaged must not keep all others from being redundant again: what it lacks is
 //! not known on the replacement, as it is not known on those it would be restored from. If one of them can be
@@ -54,10 +54,7 @@ impl Stripes {
             return outcome;
         }
         let roster = self.membership.roster();
-        let fills = fills(self, &roster, first, count);
-        let (idle, fills): (Vec<_>, Vec<_>) =
-            fills.into_iter().partition(|f| self.needs_nothing(f.stripe, f.target));
-        idle.iter().for_each(|f| f.target.rebuilt.insert(f.stripe));
+        let fills = self.leave_idle(fills(self, &roster, first, count)).await;
         let chunks = self.chunks_for(&roster, &fills, first, count).await;
         let mut done = Vec::with_capacity(fills.len());
         for (fill, chunk) in fills.into_iter().zip(chunks) {
@@ -82,25 +79,49 @@ impl Stripes {
         outcome
     }
 
-    /// Marks those of `count` stripes from `first` on filled that need no filling; looks only at the
-    /// epoch map.
+    /// Marks those of `count` stripes from `first` on filled that need no filling.
     pub async fn skip_run(&self, first: StripeIndex, count: u64) {
         let roster = self.membership.roster();
-        let idle = |fill: &Fill<'_>| self.needs_nothing(fill.stripe, fill.target);
-        if !fills(self, &roster, first, count).iter().any(idle) {
+        if !fills(self, &roster, first, count).iter().any(|fill| self.lacks_no_change(fill)) {
             return;
         }
         let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
         let roster = self.membership.roster();
-        for fill in fills(self, &roster, first, count).iter().filter(|f| idle(f)) {
-            fill.target.rebuilt.insert(fill.stripe);
+        self.leave_idle(fills(self, &roster, first, count)).await;
+    }
+
+    /// Marks what needs no filling as filled; answers the rest.
+    async fn leave_idle<'a>(&self, fills: Vec<Fill<'a>>) -> Vec<Fill<'a>> {
+        let idle = join_all(fills.iter().map(|fill| self.needs_nothing(fill))).await;
+        let mut rest = Vec::with_capacity(fills.len());
+        for (fill, idle) in fills.into_iter().zip(idle) {
+            match idle {
+                true => fill.target.rebuilt.insert(fill.stripe),
+                false => rest.push(fill),
+            }
         }
+        rest
     }
 
     /// Whether a replacement has all of a stripe, as far as the epoch map knows.
-    fn needs_nothing(&self, stripe: StripeIndex, target: &Target) -> bool {
-        let stamp = self.epochs.stamp(stripe);
-        !self.torn.contains(stripe) && (!stamp.allocated || stamp.epoch < target.lacks_from)
+    fn lacks_no_change(&self, fill: &Fill<'_>) -> bool {
+        let stamp = self.epochs.stamp(fill.stripe);
+        !self.torn.contains(fill.stripe) && (!stamp.allocated || stamp.epoch < fill.target.lacks_from)
+    }
+
+    /// The same, and it knows what it has: checksums that could not be read before it was lost are gone from
+    /// its table.
+    async fn needs_nothing(&self, fill: &Fill<'_>) -> bool {
+        if !self.lacks_no_change(fill) {
+            return false;
+        }
+        let blocks = to_usize(self.shape.chunk_bytes() / BLOCK_BYTES);
+        let table = self.integrity.table(&fill.target.member);
+        let is_known = async || match table.entries(self.block_on(fill.stripe, 0), blocks).await {
+            Ok(entries) => !entries.contains(&UNKNOWN),
+            Err(_) => false,
+        };
+        without(Protection::UnknownFilled) || !self.epochs.is_allocated(fill.stripe) || is_known().await
     }
 
     /// The chunk for each fill, in order.

@@ -40,10 +40,11 @@ pub enum Aim {
     Outdated,
     LostRead,
     Between,
+    Unknown,
 }
 
 impl Aim {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Replaced,
         Self::Released,
         Self::Mended,
@@ -69,6 +70,7 @@ impl Aim {
         Self::Outdated,
         Self::LostRead,
         Self::Between,
+        Self::Unknown,
     ];
 
     /// The script of a seed.
@@ -141,6 +143,7 @@ impl Aim {
             Self::Between => world.zeroes_between_blocks().await,
             Self::LostRead => world.read_of_a_member_lost_meanwhile().await,
             Self::ImageByMap => world.image_known_by_its_map().await,
+            Self::Unknown => world.returns_without_a_checksum().await,
             Self::ImageReturns => world.image_of_a_lost_member().await,
         }?;
         world.drain().await

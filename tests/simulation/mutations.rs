@@ -199,6 +199,7 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::GapsFilled, "P1", Scenario::Impostor),
     later(Protection::RebuildLock, "P3", How::Seeds(Scenario::Mixed)),
     aimed(Protection::RebuiltForgotten, "P1", Aim::Forgotten),
+    aimed(Protection::UnknownFilled, "P1", Aim::Unknown),
     aimed(Protection::TablesBeforeProgress, "P1", Aim::Unrecorded),
     later(Protection::SettledOnto, "P1", How::Seeds(Scenario::Storm)),
     soon(Protection::EpochsToReplacement, "P1", Scenario::Beyond),
