@@ -74,8 +74,8 @@ class UnixHttp(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-# The largest journal of a member, and what lies before it.
-JOURNAL = GIB + 16 * MIB
+# The ring of the largest journal of a member, and where it begins.
+JOURNAL, JOURNAL_START = GIB - MIB, MIB
 
 
 class Palisade(Server):
@@ -93,10 +93,13 @@ class Palisade(Server):
         # Mostly sparse, and as large as they must be for the journal to be as large as it gets, if not on tmpfs.
         on_tmpfs = file_system(folder) == "tmpfs"
         self.member_bytes = max(bytes_ // DATA * 33 // 32 // MIB * MIB, 8 * GIB if on_tmpfs else 33 * GIB)
-        filled = 0 if on_tmpfs else JOURNAL
         self.images = {}
-        members = [self.new_member(filled) for _ in range(DATA + PARITY)]
+        members = [self.new_member() for _ in range(DATA + PARITY)]
         self.command("create", *members, "--data", DATA, "--parity", PARITY, "--size", bytes_)
+        if not on_tmpfs:
+            # On a disk there are no extents to be made when the journal gets there for the first time.
+            for member in members:
+                self.scratch.fill(member, JOURNAL_START, JOURNAL)
         bench.staging = self.configure(pathlib.Path(base, f"etc/{self.name}.toml"), bench.staging)
         self.pid = None
         self.scratch.finally_(self.stop)
@@ -140,10 +143,10 @@ class Palisade(Server):
         """Everything home, durably, and the journal empty: so "clean" is defined."""
         wait_until(f"{self.label} is clean", lambda: self.status()["clean"])
 
-    def new_member(self, filled=0):
+    def new_member(self):
         """A fresh file, or a loop device over one."""
         self.made += 1
-        image = self.scratch.image(f"{self.folder}/{self.key}-{self.made}", self.member_bytes, filled)
+        image = self.scratch.image(f"{self.folder}/{self.key}-{self.made}", self.member_bytes)
         member = self.scratch.loop(image) if self.loops else image
         self.images[member] = image
         return member

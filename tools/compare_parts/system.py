@@ -142,15 +142,20 @@ class Scratch:
                 print(f"tools/compare: while cleaning up: {why}", file=sys.stderr)
         self.undo.callback(guarded)
 
-    def image(self, path, bytes_, filled=0):
-        """Makes a file, sparse but for the beginning: a disk has no extents to be made when a journal gets there."""
+    def image(self, path, bytes_):
+        """Makes a sparse file."""
         with open(path, "wb") as f:
-            zeroes = bytes(MIB)
-            for _ in range(filled // MIB):
-                f.write(zeroes)
             f.truncate(bytes_)
-            os.fsync(f.fileno())
         return path
+
+    def fill(self, path, start, bytes_):
+        """Writes zeroes where there are none yet but holes."""
+        with open(path, "r+b") as f:
+            f.seek(start)
+            for _ in range(bytes_ // MIB):
+                f.write(bytes(MIB))
+            f.flush()
+            os.fsync(f.fileno())
 
     def loop(self, image):
         """A loop device over a file, without the page cache in between. A tmpfs is that cache."""
