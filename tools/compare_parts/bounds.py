@@ -10,7 +10,7 @@ DEPTH_4K, DEPTH_1M = 32, 8
 
 class Raw:
     """Six files, each as large as what a member stores."""
-    key, label, tools, space = "raw", "the disk", (), MEMBERS / DATA
+    key, label, tools, space, count = "raw", "the disk", (), MEMBERS / DATA, MEMBERS
 
     def __init__(self, bench, bytes_):
         self.bytes = bytes_ // DATA

@@ -12,6 +12,7 @@ MEMORY = ("palisade-tmpfs", "nbdkit-memory", "btrfs6-tmpfs")
 READ_1M = Job("read", "1m", 8)
 WRITE_1M = Job("write", "1m", 8)
 READ_4K = Job("randread", "4k", 16)
+READS_4K = Job("randread", "4k", 16, 4)
 SMALL_WRITES = Job("randwrite", "4k", 16, 4)
 # One set of hot blocks for all connections: without a centre fio gives each its own.
 ZIPF = dataclasses.replace(SMALL_WRITES, extra=("--random_distribution=zipf:0.99:0.5",))
@@ -33,6 +34,16 @@ def timed(key, peers, job):
         for peer in b.peers(peers):
             b.note(key, peer.key, b.measure(peer, job, seconds=b.args.seconds))
     return Row(key, peers, once)
+
+
+def reads_4k(b):
+    """Beside the disk, with as many requests at once."""
+    raw = b.peer("raw")
+    b.settle()
+    depth = READS_4K.depth * READS_4K.connections // raw.count
+    b.note("read4k-q16x4", "raw", raw.rates(dataclasses.replace(READS_4K, depth=depth, connections=1), b.args.seconds))
+    for peer in b.peers(DISK):
+        b.note("read4k-q16x4", peer.key, b.measure(peer, READS_4K, seconds=b.args.seconds))
 
 
 def burst(key, job):
@@ -145,7 +156,7 @@ def memory(b):
 ROWS = [
     timed("read4k-q1", DISK, Job("randread", "4k", 1)),
     timed("read4k-q16x1", DISK, READ_4K),
-    timed("read4k-q16x4", DISK, Job("randread", "4k", 16, 4)),
+    Row("read4k-q16x4", ("raw", *DISK), reads_4k),
     burst("burst-q16x1", Job("randwrite", "4k", 16)),
     burst("burst-q16x4", SMALL_WRITES),
     lasting("sustained", SMALL_WRITES),
@@ -157,7 +168,7 @@ ROWS = [
     Row("scrub", ("raw", "palisade", "btrfs6"), scrub),
     Row("rebuild-p99", ("palisade",), rebuild_p99),
     Row("memory", ("palisade",), memory),
-    timed("tmpfs-read4k", MEMORY, Job("randread", "4k", 16, 4)),
+    timed("tmpfs-read4k", MEMORY, READS_4K),
     timed("tmpfs-write4k", MEMORY, SMALL_WRITES),
     timed("tmpfs-write1m", MEMORY, WRITE_1M),
 ]
