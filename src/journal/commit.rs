@@ -1,6 +1,7 @@
 //! Turning batches into frames on the members, and making them durable.
 
-use super::log::{Batch, Flying, Journal, Reach, wake};
+use super::log::Journal;
+use super::state::{Batch, Flying, Reach};
 use crate::env::join_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
@@ -142,7 +143,7 @@ impl Journal {
             // outlive a power cut that this one does not.
             state.home.extend(replaces);
         }
-        wake(&mut state);
+        state.wake();
     }
 
     /// The frame could not be written now: it and all behind it are refused, and tried on.
@@ -155,7 +156,7 @@ impl Journal {
         for waiter in refused {
             drop(waiter.send(Err(Error::new(error.kind(), error.report()))));
         }
-        wake(&mut state);
+        state.wake();
     }
 
     /// Makes every honoured record and every home write answered so far durable on all members
@@ -232,7 +233,7 @@ impl Journal {
             if let Some(tail) = checkpoint {
                 state.ring.free_before(tail);
             }
-            wake(&mut state);
+            state.wake();
             let retired = state.ring.retired();
             let due = retired >= state.ring.len() / CHECKPOINT_PART
                 || (retired > 0 && state.ring.tail() == state.ring.head());

@@ -11,12 +11,12 @@
 
 use super::recover::Spec;
 use super::ring::Ring;
+use super::state::{Batch, Flying, State};
 use crate::codec::Codec;
 use crate::env::{Env, LocalFuture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    OpenRecord, ParityRecord, PayloadWriter, Tail, ZERO_RECORD_LEN, data_record_len, open_record_len,
-    parity_record_len,
+    OpenRecord, ParityRecord, Tail, ZERO_RECORD_LEN, data_record_len, open_record_len, parity_record_len,
 };
 use crate::geometry::Shape;
 use crate::integrity::{Pin, Pinned};
@@ -25,16 +25,11 @@ use crate::mutation::{Protection, without};
 use crate::units::ArrayId;
 use bytes::Bytes;
 use futures::channel::oneshot;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Most bytes of records in a frame.
 pub const MAX_BATCH_BYTES: usize = 1 << 20;
-/// Frames being written at once.
-const MAX_IN_FLIGHT: usize = 4;
-/// So many bytes are worth a frame beside one that is being written, four times as many beside two.
-const WORTH_A_FRAME: usize = 16 << 10;
 
 /// The members that bear the log, as the layer above knows them.
 pub trait Bearers: Send + Sync {
@@ -94,62 +89,6 @@ impl Ticket {
     }
 }
 
-#[derive(Default)]
-pub(super) struct Batch {
-    pub payload: PayloadWriter,
-    pub waiters: Vec<oneshot::Sender<Result<()>>>,
-    pub pins: u64,
-    /// Frames that are needed by one less when this one is durable.
-    pub replaces: Vec<u64>,
-}
-
-/// A frame in flight; `done` when it is written.
-pub(super) struct Flying {
-    pub waiters: Vec<oneshot::Sender<Result<()>>>,
-    pub replaces: Vec<u64>,
-    pub done: bool,
-}
-
-pub(super) struct State {
-    pub ring: Ring,
-    pub open: Batch,
-    pub commit_scheduled: bool,
-    pub flying: BTreeMap<u64, Flying>,
-    /// Who waits until the batch or the ring has room.
-    pub waiting: VecDeque<oneshot::Sender<()>>,
-    pub last_version: u64,
-    /// Bytes of the ring that frames took since pages of the tables last went home.
-    pub since_pages: u64,
-    /// Frames needed no more once the home writes made so far are durable.
-    pub home: Vec<u64>,
-    pub generation: u64,
-    /// A checkpoint that is written, and not known to be durable.
-    pub checkpoint: Option<Tail>,
-    /// A member lacks one.
-    pub checkpoint_wanted: bool,
-    /// Why frames cannot be written now: nothing new is taken until they can.
-    pub failing: Option<(ErrorKind, String)>,
-    /// By [`Reach`].
-    pub syncs: [Syncs; 2],
-    pub closed: bool,
-}
-
-/// What a sync makes durable.
-#[derive(Clone, Copy)]
-pub(super) enum Reach {
-    /// The log and what was brought home: then frames are released.
-    Everything,
-    /// The log alone.
-    Log,
-}
-
-/// Who waits for the next sync, and whether one runs.
-#[derive(Default)]
-pub(super) struct Syncs {
-    pub busy: bool,
-    pub waiters: Vec<oneshot::Sender<Result<()>>>,
-}
-
 /// The log of one array. See the module.
 pub struct Journal {
     pub(super) env: Env,
@@ -182,22 +121,6 @@ impl Journal {
     /// A log whose ring holds what `ring` says.
     pub(super) fn with_ring(spec: Spec, ring: Ring, generation: u64, last_version: u64) -> Result<Arc<Self>> {
         let codec = Codec::new(spec.code.data(), spec.code.parity())?;
-        let state = State {
-            ring,
-            open: Batch::default(),
-            commit_scheduled: false,
-            flying: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            last_version,
-            since_pages: 0,
-            home: Vec::new(),
-            generation,
-            checkpoint: None,
-            checkpoint_wanted: false,
-            failing: None,
-            syncs: <[Syncs; 2]>::default(),
-            closed: false,
-        };
         let Spec { env, array, shape, code, place, checkpoints_offset, bearers, .. } = spec;
         Ok(Arc::new(Self {
             env,
@@ -209,7 +132,7 @@ impl Journal {
             code,
             bearers,
             staged: Arc::default(),
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(ring, generation, last_version)),
         }))
     }
 
@@ -381,14 +304,14 @@ impl Journal {
     /// Whether the ring is filling up.
     pub fn is_pressed(&self) -> bool {
         let state = self.state();
-        !state.waiting.is_empty() || self.needed(&state) > sixteenths(&state, 10)
+        !state.waiting.is_empty() || self.needed(&state) > state.sixteenths(10)
     }
 
     /// Whether so much of the ring is in use that changed pages of the tables should go home, since
     /// they may be what keeps it.
     pub fn wants_space(&self) -> bool {
         let state = self.state();
-        self.needed(&state) > sixteenths(&state, 11) && state.since_pages > sixteenths(&state, 2)
+        self.needed(&state) > state.sixteenths(11) && state.since_pages > state.sixteenths(2)
     }
 
     /// Bytes of the ring in use, with what the parity that brings the staged blocks home may take: m times
@@ -460,7 +383,7 @@ impl Journal {
                     let seq = state.ring.head().seq;
                     push(&mut state, seq);
                     // Else who is being written goes on with it.
-                    let schedule = may_fly(&state) && !std::mem::replace(&mut state.commit_scheduled, true);
+                    let schedule = state.may_fly() && !std::mem::replace(&mut state.commit_scheduled, true);
                     drop(state);
                     if schedule {
                         self.schedule();
@@ -482,8 +405,8 @@ impl Journal {
         let fits = batch == 0 || batch + len <= MAX_BATCH_BYTES;
         // Frames are not as full as they could be, and one may not fit at the end of the ring.
         fits && match purpose {
-            Purpose::Data => self.needed(state) < sixteenths(state, 13),
-            Purpose::Stripes => self.needed(state) < sixteenths(state, 14),
+            Purpose::Data => self.needed(state) < state.sixteenths(13),
+            Purpose::Stripes => self.needed(state) < state.sixteenths(14),
             Purpose::Progress => true,
         }
     }
@@ -492,7 +415,7 @@ impl Journal {
     pub(super) fn seal(&self, nonce: u64) -> Option<(Tail, Batch)> {
         let mut state = self.state();
         state.commit_scheduled = false;
-        if state.open.payload.is_empty() || !may_fly(&state) || state.closed {
+        if state.open.payload.is_empty() || !state.may_fly() || state.closed {
             return None;
         }
         let len = crate::format::footprint_for(state.open.payload.len(), self.code.data());
@@ -502,28 +425,7 @@ impl Journal {
         let mut batch = std::mem::take(&mut state.open);
         let (waiters, replaces) = (std::mem::take(&mut batch.waiters), std::mem::take(&mut batch.replaces));
         state.flying.insert(place.seq, Flying { waiters, replaces, done: false });
-        wake(&mut state);
+        state.wake();
         Some((place, batch))
-    }
-}
-
-/// Whether the batch may become a frame beside those that are being written.
-fn may_fly(state: &State) -> bool {
-    match state.flying.len() {
-        0 => true,
-        MAX_IN_FLIGHT.. => false,
-        some => state.open.payload.len() >= WORTH_A_FRAME << (2 * (some - 1)),
-    }
-}
-
-fn sixteenths(state: &State, count: u64) -> u64 {
-    state.ring.len() / 16 * count
-}
-
-/// Lets everybody who waits for room look again.
-pub(super) fn wake(state: &mut State) {
-    for waiting in state.waiting.drain(..) {
-        // Who went away needs no room.
-        let _ = waiting.send(());
     }
 }

@@ -13,6 +13,7 @@ mod log;
 mod recover;
 mod replay;
 mod ring;
+mod state;
 
 pub use anew::{begin_anew, behind};
 pub use log::{Bearers, Journal, Place, Ticket};
