@@ -330,6 +330,10 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
 
 /// The same with the journal on members of its own.
 const REGRESSIONS_OF_JOURNAL_MEMBERS: &[(u64, &str)] = &[
+    (
+        350_013_725,
+        "of a stripe that too few members could take an old block was read, and a new one when they were back",
+    ),
     (1118, "an older image of a member that bears no journal was not told from the member"),
     (20_006_284, "a frame that only a journal member being filled had came to life when that was in sync"),
 ];

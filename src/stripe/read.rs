@@ -46,7 +46,8 @@ impl Stripes {
             self.plan_reads(&roster, wanted, &mut wants);
         }
         let got = self.gather(&roster, &wants, Care::Unlocked).await;
-        let answer = |w: &Wanted| match w.lost.is_some() && self.is_torn(w.stripe) {
+        // What too few members could take is to be seen at once, or never.
+        let answer = |w: &Wanted| match self.is_torn(w.stripe) {
             true => None,
             false => self.answer(w, &wants, &got),
         };
@@ -176,19 +177,21 @@ impl Stripes {
                 let block = (base + row) / BLOCK_BYTES;
                 staged.binary_search_by_key(&block, |(b, _)| *b).is_ok()
             };
-            let all = self.recover(&roster, wanted.stripe, rows.clone(), &[*chunk], &[], Care::Locked).await;
-            let blocks = || rows.clone().step_by(to_usize(BLOCK_BYTES));
-            match all {
-                Ok(bytes) => pieces.extend(bytes),
-                Err(_) => {
-                    for row in blocks() {
-                        let torn = self.torn.block(wanted.stripe, *chunk, row);
+            let (stripe, shard, care) = (wanted.stripe, [*chunk], Care::Locked);
+            let whole = match self.is_torn(stripe) {
+                true => None,
+                false => self.recover(&roster, stripe, rows.clone(), &shard, &[], care).await.ok(),
+            };
+            match whole {
+                Some(bytes) => pieces.extend(bytes),
+                None => {
+                    for row in rows.clone().step_by(to_usize(BLOCK_BYTES)) {
+                        let torn = self.torn.block(stripe, *chunk, row);
                         let rows = row..row + BLOCK_BYTES;
-                        let care = Care::Locked;
                         pieces.extend(match torn {
                             _ if is_staged(row) => vec![self.zeroes(BLOCK_BYTES)],
                             Some(bytes) => vec![bytes],
-                            None => self.recover(&roster, wanted.stripe, rows, &[*chunk], &[], care).await?,
+                            None => self.recover(&roster, stripe, rows, &shard, &[], care).await?,
                         });
                     }
                 }
