@@ -81,47 +81,59 @@ impl Stripes {
 
     /// Marks those of `count` stripes from `first` on filled that need no filling.
     pub async fn skip_run(&self, first: StripeIndex, count: u64) {
-        let roster = self.membership.roster();
-        if !fills(self, &roster, first, count).iter().any(|fill| self.lacks_no_change(fill)) {
-            return;
+        let mut any_idle = false;
+        // What this reads of the tables nobody waits for under the locks then.
+        for fill in &fills(self, &self.membership.roster(), first, count) {
+            any_idle |= self.needs_nothing(fill).await;
         }
-        let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
-        let roster = self.membership.roster();
-        self.leave_idle(fills(self, &roster, first, count)).await;
+        if any_idle {
+            let _guards = self.locks.lock_run(first, count, Mode::Exclusive).await;
+            let roster = self.membership.roster();
+            self.leave_idle(fills(self, &roster, first, count)).await;
+        }
     }
 
-    /// Marks what needs no filling as filled; answers the rest.
+    /// Marks what needs no filling as filled; answers the rest, without what is for members lost meanwhile.
     async fn leave_idle<'a>(&self, fills: Vec<Fill<'a>>) -> Vec<Fill<'a>> {
-        let idle = join_all(fills.iter().map(|fill| self.needs_nothing(fill))).await;
         let mut rest = Vec::with_capacity(fills.len());
-        for (fill, idle) in fills.into_iter().zip(idle) {
-            match idle {
-                true => fill.target.rebuilt.insert(fill.stripe),
-                false => rest.push(fill),
+        // One after the other: each would ask a member that hangs for the same page.
+        for fill in fills {
+            if self.needs_nothing(&fill).await {
+                fill.target.rebuilt.insert(fill.stripe);
+            } else if self.is_target(&fill) {
+                rest.push(fill);
             }
         }
         rest
     }
 
-    /// Whether a replacement has all of a stripe, as far as the epoch map knows.
-    fn lacks_no_change(&self, fill: &Fill<'_>) -> bool {
-        let stamp = self.epochs.stamp(fill.stripe);
-        !self.torn.contains(fill.stripe) && (!stamp.allocated || stamp.epoch < fill.target.lacks_from)
+    fn is_target(&self, fill: &Fill<'_>) -> bool {
+        self.membership.roster().has(fill.slot, &fill.target.member)
     }
 
-    /// The same, and it knows what it has: checksums that could not be read before it was lost are gone from
-    /// its table.
+    /// Whether a replacement has all of a stripe, as far as the epoch map knows, and knows what it has:
+    /// checksums that could not be read before it was lost are gone from its table.
     async fn needs_nothing(&self, fill: &Fill<'_>) -> bool {
-        if !self.lacks_no_change(fill) {
+        let stamp = self.epochs.stamp(fill.stripe);
+        if self.torn.contains(fill.stripe) || stamp.allocated && stamp.epoch >= fill.target.lacks_from {
             return false;
         }
+        if !stamp.allocated || without(Protection::UnknownFilled) {
+            return true;
+        }
+        let member = &fill.target.member;
         let blocks = to_usize(self.shape.chunk_bytes() / BLOCK_BYTES);
-        let table = self.integrity.table(&fill.target.member);
-        let is_known = async || match table.entries(self.block_on(fill.stripe, 0), blocks).await {
-            Ok(entries) => !entries.contains(&UNKNOWN),
-            Err(_) => false,
-        };
-        without(Protection::UnknownFilled) || !self.epochs.is_allocated(fill.stripe) || is_known().await
+        match self.integrity.table(member).entries(self.block_on(fill.stripe, 0), blocks).await {
+            // Of one that was lost meanwhile the table may have been read anew.
+            Ok(entries) => !entries.contains(&UNKNOWN) && self.is_target(fill),
+            Err(e) => {
+                // Who hangs is lost here already, lest it is waited for once more.
+                if e.kind() == ErrorKind::Timeout {
+                    self.membership.read_failed(member.id(), e).await;
+                }
+                false
+            }
+        }
     }
 
     /// The chunk for each fill, in order.

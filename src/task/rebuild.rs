@@ -153,9 +153,9 @@ async fn skip(array: &Array) {
         array.stripes().skip_run(StripeIndex(first), SKIP_STRIPES.min(stripes - first)).await;
         if number % SKIPS_AT_ONCE == SKIPS_AT_ONCE - 1 {
             array.env().sleep(BREATH).await;
-            if array.switch().stopping() {
-                return;
-            }
+        }
+        if array.switch().stopping() {
+            return;
         }
     }
 }

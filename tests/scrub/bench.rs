@@ -4,8 +4,8 @@ use palisade::array::{
     Array, AssembleOptions, Candidate, CreateSpec, Devices, MemberRef, Report, ScrubDetails, ScrubRecord,
     ScrubStart,
 };
-use palisade::env::Environment;
 use palisade::env::sim::{SimEnv, Simulation};
+use palisade::env::{Environment, Moment};
 use palisade::export::Durability;
 use palisade::format::{
     Areas, PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, SECTORS_PER_PAGE, SUPERBLOCK_BYTES, Sector,
@@ -141,6 +141,11 @@ impl Bench {
 
     pub fn disk(&self, slot: Slot) -> SimDisk {
         self.disks.get(&name(slot.index())).unwrap()
+    }
+
+    #[allow(dead_code, reason = "not every file of tests uses it")]
+    pub fn now(&self) -> Moment {
+        self.harness.now()
     }
 
     pub async fn sleep(&self, time: Duration) {
