@@ -146,16 +146,18 @@ fn plan_journal(shape: &Shape, journal: &[Candidate]) -> Result<Option<JournalMe
     JournalMembers::plan(count, smallest).map(Some).map_err(|e| e.member(path))
 }
 
-/// Makes the member's epoch map blank, and frees the space of all its areas where that can be had.
+/// Makes the member's epoch map blank, and frees the space of its tables and data where that can be had. Not
+/// that of its journal: what is there of another array does not count, and a file need not find it again.
 async fn blank(member: &Arc<Member>, identity: &Identity) -> Result<()> {
     if without(Protection::BlankAtFirst) {
         return Ok(());
     }
     let areas = &identity.areas;
     let end = areas.data_offset + areas.stripes * identity.shape.chunk_bytes();
-    let done = match member.punch_only(areas.journal_offset, end - areas.journal_offset).await {
+    let done = match member.punch_only(areas.checksum_offset, end - areas.checksum_offset).await {
+        Ok(()) => journal::clear(member, identity.checkpoints(None)).await,
         Err(e) if e.kind() == ErrorKind::Unsupported => ledger::clear(member, identity, None).await,
-        other => other,
+        failed => failed,
     };
     done.map_err(|e| e.member(member.path()))
 }
