@@ -86,6 +86,21 @@ impl Stripes {
         answers.into_iter().map(|a| a.unwrap_or_else(|| Err(lost()))).collect()
     }
 
+    /// Reads one want of a stripe that is allocated, without its lock. `None` if it has to be read under the
+    /// lock; what failed is looked into as by [`Self::gather`].
+    pub(super) async fn gather_one(self: &Arc<Self>, member: &Arc<Member>, want: Want) -> Option<Bytes> {
+        let slot = self.shape.slot_of(want.stripe, want.shard);
+        let offset = self.offset_on(member, want.stripe, want.rows.start);
+        let run = Run { member: Arc::clone(member), slot, offset, len: want.len(), wants: Vec::new() };
+        match self.read_run(&run).await {
+            Ok(read) => read.filter(|read| read.bad.is_empty()).map(|read| read.bytes),
+            Err(error) => {
+                self.look_into(run.member, vec![want], error);
+                None
+            }
+        }
+    }
+
     fn merge(&self, roster: &Roster, wants: &[Want]) -> (Vec<Run>, Vec<Option<Result<Bytes>>>) {
         let mut placed: Vec<(Slot, u64, usize)> = Vec::with_capacity(wants.len());
         let mut answers = Vec::with_capacity(wants.len());

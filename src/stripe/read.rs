@@ -39,6 +39,12 @@ impl Stripes {
         if staged.len() as u64 == (end - start) / BLOCK_BYTES {
             return Ok(trim(staged.into_iter().map(|(_, bytes)| bytes).collect(), offset - start, len));
         }
+        if staged.is_empty()
+            && let Some(want) = self.in_one_chunk(start, end - start)
+            && let Some(pieces) = self.read_one(want).await
+        {
+            return Ok(trim(pieces?, offset - start, len));
+        }
         let mut stripes = self.wanted(start, end - start);
         let (roster, guards) = self.lock_degraded(&stripes).await;
         let mut wants = Vec::new();
@@ -65,6 +71,31 @@ impl Stripes {
             answer = overlay(answer, start, &staged);
         }
         Ok(trim(answer, offset - start, len))
+    }
+
+    fn in_one_chunk(&self, start: u64, len: u64) -> Option<Want> {
+        let piece = split(&self.shape, start, len).next().filter(|piece| piece.len == len)?;
+        let (shard, row) = (piece.start / self.shape.chunk_bytes(), piece.start % self.shape.chunk_bytes());
+        let want = Want { stripe: piece.stripe, shard: to_usize(shard), rows: row..row + len };
+        (want.rows.end <= self.shape.chunk_bytes()).then_some(want)
+    }
+
+    /// A part of one chunk needs no plan, and most reads are that. `None` if no member holds it.
+    async fn read_one(self: &Arc<Self>, want: Want) -> Option<Result<Vec<Bytes>>> {
+        let Want { stripe, shard, rows } = want.clone();
+        let read = if self.epochs.is_allocated(stripe) {
+            let roster = self.membership.roster();
+            let view = roster.slots.get(self.shape.slot_of(stripe, shard).index())?;
+            self.gather_one(view.readable(stripe)?, want).await
+        } else {
+            Some(self.zeroes(rows.end - rows.start))
+        };
+        // What too few members could take is to be seen at once, or never.
+        if let Some(bytes) = read.filter(|_| !self.is_torn(stripe)) {
+            return Some(Ok(vec![bytes]));
+        }
+        let wanted = Wanted { stripe, parts: vec![(shard, rows)], lost: None, reads: 0..0 };
+        Some(self.read_with_errors(&wanted, &[]).await)
     }
 
     fn wanted(&self, start: u64, len: u64) -> Vec<Wanted> {
