@@ -8,6 +8,7 @@ use crate::member::Member;
 use crate::units::MemberId;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What is kept in memory of a table at least, in pages.
@@ -26,6 +27,8 @@ pub struct Integrity {
     offset: u64,
     limit_pages: usize,
     tables: RwLock<BTreeMap<MemberId, Arc<Table>>>,
+    /// Pages of all tables that turned out to have lost blocks, and were not asked for since.
+    gaps: Arc<AtomicUsize>,
 }
 
 impl Integrity {
@@ -33,7 +36,7 @@ impl Integrity {
     pub fn new(offset: u64, width: usize, cache_bytes: u64) -> Self {
         let share = (cache_bytes / PAGE_BYTES / width.max(1) as u64).max(LEAST_PAGES);
         let limit_pages = usize::try_from(share).unwrap_or(usize::MAX);
-        Self { offset, limit_pages, tables: RwLock::default() }
+        Self { offset, limit_pages, tables: RwLock::default(), gaps: Arc::default() }
     }
 
     /// The table of a member. One that was opened anew after it failed goes on with what is in
@@ -46,7 +49,7 @@ impl Integrity {
         }
         drop(tables);
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Table::new(member, self.offset, self.limit_pages));
+        let new = || Arc::new(Table::new(member, self.offset, self.limit_pages, Arc::clone(&self.gaps)));
         Arc::clone(tables.entry(member.id()).or_insert_with(new))
     }
 
@@ -68,8 +71,7 @@ impl Integrity {
 
     /// Whether there are any.
     pub fn has_gaps(&self) -> bool {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.values().any(|t| t.has_gaps())
+        self.gaps.load(Ordering::Acquire) > 0
     }
 
     /// Pages that are not home.

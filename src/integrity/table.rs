@@ -14,11 +14,13 @@ use super::pin::Pinned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, Sector, decode_page, encode_page};
 use crate::member::{Member, Persistence};
+use crate::mutation::{Protection, without};
 use crate::units::MemberId;
 use bytes::Bytes;
 use futures::channel::oneshot;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A page that cannot be read is tried so often before it is given up.
@@ -77,11 +79,20 @@ pub struct Table {
     offset: u64,
     limit: usize,
     pages: Mutex<Pages>,
+    /// Gaps of all tables together.
+    gaps: Arc<AtomicUsize>,
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.take_gaps();
+    }
 }
 
 impl Table {
-    /// The table at `offset` on the member, of which about `limit` pages are kept in memory.
-    pub(super) fn new(member: &Arc<Member>, offset: u64, limit: usize) -> Self {
+    /// The table at `offset` on the member, of which about `limit` pages are kept in memory. `gaps` counts
+    /// those that nobody has taken yet.
+    pub(super) fn new(member: &Arc<Member>, offset: u64, limit: usize, gaps: Arc<AtomicUsize>) -> Self {
         let id = member.id();
         Self {
             id,
@@ -89,6 +100,7 @@ impl Table {
             offset,
             limit: limit.max(1),
             pages: Mutex::default(),
+            gaps,
         }
     }
 
@@ -144,12 +156,11 @@ impl Table {
     /// The blocks, page by page, of which some were not known when they were read since the last
     /// time somebody asked.
     pub(super) fn take_gaps(&self) -> Vec<Range<u64>> {
-        let gaps = std::mem::take(&mut self.pages().gaps);
+        let mut pages = self.pages();
+        let gaps = std::mem::take(&mut pages.gaps);
+        self.gaps.fetch_sub(gaps.len(), Ordering::AcqRel);
+        drop(pages);
         gaps.into_iter().map(|page| page * PAGE_ENTRIES as u64..(page + 1) * PAGE_ENTRIES as u64).collect()
-    }
-
-    pub(super) fn has_gaps(&self) -> bool {
-        !self.pages().gaps.is_empty()
     }
 
     /// Those of `count` blocks from `first` on of which the member, asked again, says something else than
@@ -245,7 +256,9 @@ impl Table {
             other => other.unwrap_or_else(|_| (Box::new([UNKNOWN; PAGE_ENTRIES]), false)),
         };
         if !whole {
-            self.pages().gaps.push(page);
+            let mut pages = self.pages();
+            pages.gaps.push(page);
+            self.gaps.fetch_add(1, Ordering::AcqRel);
         }
         self.insert(page, entries);
         drop(loading);
@@ -266,7 +279,7 @@ impl Table {
         }
     }
 
-    /// A page as its member has it, and whether all of it is.
+    /// A page as its member has it, and whether all of it is known.
     async fn read(&self, page: u64) -> Result<(Box<Entries>, bool)> {
         let mut tries = 1;
         let member = self.member()?;
@@ -282,7 +295,10 @@ impl Table {
         let sectors = decode_page(self.kind(), page, &bytes)?;
         for (target, sector) in entries.chunks_exact_mut(SECTOR_ENTRIES).zip(sectors) {
             match sector {
-                Sector::Good { entries, .. } => target.copy_from_slice(&entries),
+                Sector::Good { entries, .. } => {
+                    target.copy_from_slice(&entries);
+                    whole &= !entries.contains(&UNKNOWN) || without(Protection::UnknownIsGap);
+                }
                 Sector::Blank | Sector::Bad => whole = false,
             }
         }

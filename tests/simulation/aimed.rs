@@ -41,10 +41,11 @@ pub enum Aim {
     LostRead,
     Between,
     Unknown,
+    Unfilled,
 }
 
 impl Aim {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Replaced,
         Self::Released,
         Self::Mended,
@@ -71,6 +72,7 @@ impl Aim {
         Self::LostRead,
         Self::Between,
         Self::Unknown,
+        Self::Unfilled,
     ];
 
     /// The script of a seed.
@@ -144,6 +146,7 @@ impl Aim {
             Self::LostRead => world.read_of_a_member_lost_meanwhile().await,
             Self::ImageByMap => world.image_known_by_its_map().await,
             Self::Unknown => world.returns_without_a_checksum().await,
+            Self::Unfilled => world.killed_without_a_checksum().await,
             Self::ImageReturns => world.image_of_a_lost_member().await,
         }?;
         world.drain().await
