@@ -17,11 +17,14 @@ impl World {
         }
     }
 
-    /// Puts an older image in the place of a disk that nobody uses; says whether there was one.
+    /// Puts an older image in the place of a disk, which is gone for whoever just opened it; says whether there
+    /// was one.
     pub fn put_image_back(&mut self, path: &str) -> bool {
         let Some(image) = self.images.remove(path) else { return false };
         self.note(|| format!("{path} is an older image now"));
-        drop(self.disks.detach(path));
+        if let Some(disk) = self.disks.detach(path) {
+            disk.vanish();
+        }
         self.disks.attach(path, &image);
         true
     }
