@@ -334,6 +334,7 @@ const REGRESSIONS_OF_JOURNAL_MEMBERS: &[(u64, &str)] = &[
         350_013_725,
         "of a stripe that too few members could take an old block was read, and a new one when they were back",
     ),
+    (371_012_404, "the checker's own: an array went on with a disk whose place an older image had taken"),
     (1118, "an older image of a member that bears no journal was not told from the member"),
     (20_006_284, "a frame that only a journal member being filled had came to life when that was in sync"),
 ];

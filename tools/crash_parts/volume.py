@@ -33,11 +33,15 @@ def describe(found):
 
 
 class Model:
-    """By block, the versions it may hold; zeroes if it was never written."""
+    """By block, the versions it may hold; zeroes if it was never written.
+
+    `torn` are the blocks of whole stripes that were being written at a kill: with a member lost beside it they may
+    be gone, neither old nor new, and read as an error until they are written anew.
+    """
 
     def __init__(self, shape):
-        self.blocks, self.last, self.shape = {}, ZERO, shape
-        self.written = self.verified = 0
+        self.blocks, self.last, self.shape, self.torn = {}, ZERO, shape, set()
+        self.written = self.verified = self.gone = 0
 
     def begin(self, start, count, zeroes):
         first = ZERO if zeroes else self.last + 1
@@ -51,6 +55,13 @@ class Model:
         self.written += len(versions)
         for block, version in enumerate(versions, start):
             self.blocks[block] = [version]
+
+    def killed(self, pending):
+        k, _, chunk = self.shape
+        stripe = k * chunk // BLOCK
+        for start, count, versions, _ in pending:
+            if versions:
+                self.torn.update(range(-(-start // stripe) * stripe, (start + count) // stripe * stripe))
 
     def look(self, start, found, when):
         """Compares what was read from block `start` on; what was found once must be found again."""
@@ -93,18 +104,29 @@ class Model:
                 try:
                     if not handle.aio_command_completed(command):
                         continue
-                except nbd.Error as why:
-                    raise Failed(f"{self.unreadable(handle, start)} cannot be read: {why}, {when}") from None
-                del pending[command]
-                self.look(start, bytes(buffer), when)
+                    del pending[command]
+                    self.look(start, bytes(buffer), when)
+                except nbd.Error:
+                    del pending[command]
+                    self.look_singly(handle, start, len(buffer) // BLOCK, when)
+        self.torn.clear()
 
-    def unreadable(self, handle, start):
-        for block in range(start, start + STEP):
+    def look_singly(self, handle, start, count, when):
+        """What cannot be read must be torn, and is written anew, as by a client that sends it again."""
+        gone = self.gone
+        for block in range(start, start + count):
             try:
-                handle.pread(BLOCK, block * BLOCK)
-            except nbd.Error:
-                return self.place(block)
-        return f"something in the {STEP} blocks from {start} on, though each of them alone can be read,"
+                self.look(block, bytes(handle.pread(BLOCK, block * BLOCK)), when)
+            except nbd.Error as why:
+                if block not in self.torn or len(self.blocks[block]) == 1:
+                    raise Failed(f"{self.place(block)} cannot be read: {why}, {when}") from None
+                versions = self.begin(block, 1, False)
+                handle.pwrite(content(block, versions[0]), block * BLOCK)
+                self.answered(block, versions)
+                self.gone += 1
+        if self.gone == gone:
+            raise Failed(f"something in the {count} blocks from {start} on cannot be read, though each of them alone "
+                         f"can, {when}")
 
 
 class Load:
