@@ -157,8 +157,6 @@ protections! {
     EpochGeneration,
     /// What a page of a checksum table lost is restored before somebody relies on it.
     GapsFilled,
-    /// Blocks that a page of a checksum table does not know are restored like those that it lost.
-    UnknownIsGap,
 
     // Replacements.
     /// A stripe is locked while it is rebuilt.

@@ -1,6 +1,6 @@
 //! The checksum tables of all members.
 
-use super::table::{Gaps, Table};
+use super::table::Table;
 use crate::env::join_all;
 use crate::error::Error;
 use crate::format::PAGE_BYTES;
@@ -8,6 +8,7 @@ use crate::member::Member;
 use crate::units::MemberId;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What is kept in memory of a table at least, in pages.
@@ -26,7 +27,8 @@ pub struct Integrity {
     offset: u64,
     limit_pages: usize,
     tables: RwLock<BTreeMap<MemberId, Arc<Table>>>,
-    gaps: Arc<Gaps>,
+    /// Pages of all tables that turned out to have lost blocks, and were not asked for since.
+    gaps: Arc<AtomicUsize>,
 }
 
 impl Integrity {
@@ -56,8 +58,8 @@ impl Integrity {
         self.tables.write().unwrap_or_else(PoisonError::into_inner).remove(&member);
     }
 
-    /// Members and their blocks of which a table turned out to have lost some, or not to know some, each told
-    /// once. Only the other members know what belongs there.
+    /// Members and their blocks of which a table turned out to have lost some, each told once. Only the
+    /// other members know what belongs there.
     pub fn take_gaps(&self) -> Vec<(MemberId, Range<u64>)> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         let of_table = |(id, table): (&MemberId, &Arc<Table>)| {
@@ -69,12 +71,7 @@ impl Integrity {
 
     /// Whether there are any.
     pub fn has_gaps(&self) -> bool {
-        self.gaps.has_any()
-    }
-
-    /// Whether there are some that were lost, and not only what was never known.
-    pub fn has_lost(&self) -> bool {
-        self.gaps.has_lost()
+        self.gaps.load(Ordering::Acquire) > 0
     }
 
     /// Pages that are not home.

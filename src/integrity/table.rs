@@ -14,7 +14,6 @@ use super::pin::Pinned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, Sector, decode_page, encode_page};
 use crate::member::{Member, Persistence};
-use crate::mutation::{Protection, without};
 use crate::units::MemberId;
 use bytes::Bytes;
 use futures::channel::oneshot;
@@ -50,28 +49,8 @@ struct Pages {
     places: BTreeMap<u64, Place>,
     uses: u64,
     not_home: usize,
-    /// Pages that came back with sectors missing.
+    /// Pages that came back with blocks not known.
     gaps: Vec<u64>,
-    /// Pages that came back whole, with blocks that were not known when they went home. Most are of stripes that
-    /// are not allocated.
-    unknown: Vec<u64>,
-}
-
-/// Of the tables of all members, how many pages turned out to lack something, and were not asked for since.
-#[derive(Debug, Default)]
-pub(super) struct Gaps {
-    lost: AtomicUsize,
-    unknown: AtomicUsize,
-}
-
-impl Gaps {
-    pub(super) fn has_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire) > 0
-    }
-
-    pub(super) fn has_any(&self) -> bool {
-        self.has_lost() || self.unknown.load(Ordering::Acquire) > 0
-    }
 }
 
 impl Pages {
@@ -99,7 +78,8 @@ pub struct Table {
     offset: u64,
     limit: usize,
     pages: Mutex<Pages>,
-    gaps: Arc<Gaps>,
+    /// Gaps of all tables together.
+    gaps: Arc<AtomicUsize>,
 }
 
 impl Drop for Table {
@@ -111,7 +91,7 @@ impl Drop for Table {
 impl Table {
     /// The table at `offset` on the member, of which about `limit` pages are kept in memory. `gaps` counts
     /// those that nobody has taken yet.
-    pub(super) fn new(member: &Arc<Member>, offset: u64, limit: usize, gaps: Arc<Gaps>) -> Self {
+    pub(super) fn new(member: &Arc<Member>, offset: u64, limit: usize, gaps: Arc<AtomicUsize>) -> Self {
         let id = member.id();
         Self {
             id,
@@ -176,12 +156,9 @@ impl Table {
     /// time somebody asked.
     pub(super) fn take_gaps(&self) -> Vec<Range<u64>> {
         let mut pages = self.pages();
-        let mut gaps = std::mem::take(&mut pages.gaps);
-        let unknown = std::mem::take(&mut pages.unknown);
-        self.gaps.lost.fetch_sub(gaps.len(), Ordering::AcqRel);
-        self.gaps.unknown.fetch_sub(unknown.len(), Ordering::AcqRel);
+        let gaps = std::mem::take(&mut pages.gaps);
+        self.gaps.fetch_sub(gaps.len(), Ordering::AcqRel);
         drop(pages);
-        gaps.extend(unknown);
         gaps.into_iter().map(|page| page * PAGE_ENTRIES as u64..(page + 1) * PAGE_ENTRIES as u64).collect()
     }
 
@@ -277,24 +254,14 @@ impl Table {
             Err(e) if e.kind() == ErrorKind::Timeout || !anew => return Err(e),
             other => other.unwrap_or_else(|_| (Box::new([UNKNOWN; PAGE_ENTRIES]), false)),
         };
-        if !whole || entries.contains(&UNKNOWN) {
-            self.note_gap(page, !whole);
+        if !whole {
+            let mut pages = self.pages();
+            pages.gaps.push(page);
+            self.gaps.fetch_add(1, Ordering::AcqRel);
         }
         self.insert(page, entries);
         drop(loading);
         Ok(())
-    }
-
-    fn note_gap(&self, page: u64, lost: bool) {
-        let mut pages = self.pages();
-        if lost {
-            pages.gaps.push(page);
-            self.gaps.lost.fetch_add(1, Ordering::AcqRel);
-        // The others are found when they are read again.
-        } else if pages.unknown.len() < self.limit && !without(Protection::UnknownIsGap) {
-            pages.unknown.push(page);
-            self.gaps.unknown.fetch_add(1, Ordering::AcqRel);
-        }
     }
 
     fn insert(&self, page: u64, entries: Box<Entries>) {

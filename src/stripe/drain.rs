@@ -152,7 +152,7 @@ impl Stripes {
     }
 
     fn is_pressed(&self) -> bool {
-        self.is_full() || self.tables_are_pressed() || self.integrity.has_lost()
+        self.is_full() || self.tables_are_pressed() || self.integrity.has_gaps()
     }
 
     /// Whether the staging memory or the journal fills.

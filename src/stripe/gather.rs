@@ -157,7 +157,7 @@ impl Stripes {
                 futures::join!(table.entries(first, count), run.member.read(run.offset, to_usize(run.len)))
             }
         };
-        if self.integrity.has_lost() {
+        if self.integrity.has_gaps() {
             self.kick();
         }
         if !self.membership.roster().has(run.slot, &run.member) && !without(Protection::LostNotRead) {

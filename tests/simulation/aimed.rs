@@ -41,11 +41,10 @@ pub enum Aim {
     LostRead,
     Between,
     Unknown,
-    Unfilled,
 }
 
 impl Aim {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 26] = [
         Self::Replaced,
         Self::Released,
         Self::Mended,
@@ -72,7 +71,6 @@ impl Aim {
         Self::LostRead,
         Self::Between,
         Self::Unknown,
-        Self::Unfilled,
     ];
 
     /// The script of a seed.
@@ -146,7 +144,6 @@ impl Aim {
             Self::LostRead => world.read_of_a_member_lost_meanwhile().await,
             Self::ImageByMap => world.image_known_by_its_map().await,
             Self::Unknown => world.returns_without_a_checksum().await,
-            Self::Unfilled => world.killed_without_a_checksum().await,
             Self::ImageReturns => world.image_of_a_lost_member().await,
         }?;
         world.drain().await

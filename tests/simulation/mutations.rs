@@ -197,7 +197,6 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::EpochsHome, "P1", Scenario::Calm),
     later(Protection::EpochGeneration, "P5", How::Seeds(Scenario::Impostor)),
     soon(Protection::GapsFilled, "P1", Scenario::Impostor),
-    aimed(Protection::UnknownIsGap, "P1", Aim::Unfilled),
     later(Protection::RebuildLock, "P3", How::Seeds(Scenario::Mixed)),
     aimed(Protection::RebuiltForgotten, "P1", Aim::Forgotten),
     aimed(Protection::UnknownFilled, "P1", Aim::Unknown),
