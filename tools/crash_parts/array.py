@@ -121,6 +121,9 @@ class Array:
         for member in serves:
             if self.harmed.get(member["slot"]) != "being replaced":
                 raise Failed(f"a member that was replaced serves again: {member}")
+            rows = [m for m in self.rows(member["slot"], status) if m["path"] == self.paths[member["slot"]]]
+            if any(m["state"] == "rebuilding" for m in rows):
+                continue  # it serves until the other is filled
             # Its replacement was not filled, or not even listed, when the daemon was killed.
             self.outcasts.remove(member["path"])
             self.paths[member["slot"]], self.harmed[member["slot"]] = member["path"], "returned"
