@@ -157,6 +157,12 @@ protections! {
     EpochGeneration,
     /// What a page of a checksum table lost is restored before somebody relies on it.
     GapsFilled,
+    /// Blocks that a page of a checksum table does not know are restored like those that it lost.
+    UnknownIsGap,
+    /// A scrub that has ended left the checksum tables home.
+    TablesAfterScrub,
+    /// The checksums of a stripe are durable before the epoch map says at home that it is allocated.
+    TablesBeforeMap,
 
     // Replacements.
     /// A stripe is locked while it is rebuilt.

@@ -215,6 +215,46 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         Some(Scenario::Degraded),
         "a read that waited for one stripe did not lock another that lost a chunk",
     ),
+    (
+        390_012_442,
+        None,
+        "all who waited for a page of a member that hangs asked it again, one after the other",
+    ),
+    (
+        391_006_071,
+        None,
+        "blocks that a page did not know when the process was killed stayed so until they were read",
+    ),
+    (
+        395_002_601,
+        Some(Scenario::Upheaval),
+        "status took what is kept for members that could not take it for a hole",
+    ),
+    (
+        395_000_552,
+        Some(Scenario::Upheaval),
+        "the checker's own: what was refused is tried again a moment after the members are back",
+    ),
+    (
+        395_000_017,
+        Some(Scenario::Impostor),
+        "the checker's own: what disks of another machine were asked to do was not noted",
+    ),
+    (
+        14_094,
+        Some(Scenario::Discard),
+        "without its journal a stripe counted as allocated before its checksums were home",
+    ),
+    (
+        398_001_314,
+        Some(Scenario::Discard),
+        "what could not come home was not tried again when a member was filled",
+    ),
+    (
+        13_684,
+        Some(Scenario::Discard),
+        "the checker's own: with more of a row lost than parity replaces, more may be gone afterwards",
+    ),
     (1030, Some(Scenario::Degraded), "a member whose flush had failed was read until it was kicked"),
     (6030, None, "the same, in a mixed run"),
     (30165, None, "status took a lost chunk for a hole with fewer than k members to tell"),

@@ -20,7 +20,7 @@ use crate::member::Member;
 use crate::mutation::{Protection, without};
 use crate::observe::Event;
 use crate::stripe::{Membership as _, Parts, Roster, RosterBearers, Stripes, Verdict};
-use crate::units::{ArrayId, MemberId, Seat, Slot, format_size};
+use crate::units::{ArrayId, BLOCK_BYTES, MemberId, Seat, Slot, StripeIndex, format_size};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -412,6 +412,7 @@ impl Array {
     pub async fn complete(&self, slot: Slot) -> Result<()> {
         let of_slot = |roster: Arc<Roster>| roster.slots.get(slot.index()).and_then(|s| s.target.clone());
         let Some(target) = of_slot(self.roster()) else { return Ok(()) };
+        self.stripes.try_parked();
         self.stripes.settle_onto(&target.member).await?;
         let proof = self.coordinator.begin().await;
         if of_slot(self.roster()).is_none_or(|now| now.member.id() != target.member.id()) {
@@ -434,10 +435,12 @@ async fn recover(env: &Env, coordinator: &Arc<Coordinator>) -> Result<Arc<Stripe
     let membership = Arc::clone(coordinator) as Arc<dyn crate::stripe::Membership>;
     let named = |e: Error| e.array(&identity.name);
     let recovered = read_journal(env, coordinator).await.map_err(named)?;
+    let (epochs, per_chunk) = (Arc::clone(&coordinator.epochs), identity.shape.chunk_bytes() / BLOCK_BYTES);
     let integrity = Integrity::new(
         identity.areas.checksum_offset,
         identity.shape.width(),
         coordinator.options.checksum_cache_bytes,
+        Box::new(move |block| epochs.is_allocated(StripeIndex(block / per_chunk))),
     );
     let stripes = Arc::new(Stripes::new(Parts {
         env: env.clone(),

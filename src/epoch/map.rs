@@ -13,7 +13,7 @@ use crate::mutation::{Protection, without};
 use crate::units::{ArrayId, Epoch, StripeIndex};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 const ALLOCATED: u32 = 1 << 31;
@@ -58,6 +58,8 @@ pub struct EpochMap {
     stripes: u64,
     pages: Vec<OnceLock<Box<Page>>>,
     changed: Mutex<BTreeMap<u64, Home>>,
+    /// A stripe was allocated, and no page begun since. Changed under the lock of `changed`.
+    has_new: AtomicBool,
     now: AtomicU32,
     durable: AtomicU32,
 }
@@ -72,6 +74,7 @@ impl EpochMap {
             stripes,
             pages: (0..pages).map(|_| OnceLock::new()).collect(),
             changed: Mutex::default(),
+            has_new: AtomicBool::default(),
             now: AtomicU32::new(1),
             durable: AtomicU32::new(0),
         }
@@ -103,6 +106,9 @@ impl EpochMap {
         }
         let pin = pin.filter(|_| !without(Protection::EpochsKeepFrame)).cloned();
         let mut changed = self.changed();
+        if allocated && !self.is_allocated(stripe) {
+            self.has_new.store(true, Ordering::Relaxed);
+        }
         self.put(stripe, Stamp { allocated, epoch: self.now() });
         changed.entry(place(stripe).0 as u64).or_default().change(pin);
     }
@@ -195,15 +201,17 @@ impl EpochMap {
         self.changed().len()
     }
 
-    /// Begins to bring changed pages home: for each its number, its bytes, and the pin to keep.
-    pub fn begin(&self) -> Vec<(u64, Bytes, Option<Pinned>)> {
+    /// Begins to bring changed pages home: for each its number, its bytes, and the pin to keep. Also
+    /// whether there are stripes in them that may not be allocated in what is home.
+    pub fn begin(&self) -> (Vec<(u64, Bytes, Option<Pinned>)>, bool) {
         let mut changed = self.changed();
         let begin = |(page, home): (&u64, &mut Home)| {
             let pin = home.begin()?;
             self.raise_generations(*page);
             Some((*page, self.bytes(*page)?, pin))
         };
-        changed.iter_mut().filter_map(begin).collect()
+        let pages = changed.iter_mut().filter_map(begin).collect();
+        (pages, self.has_new.swap(false, Ordering::Relaxed))
     }
 
     /// A page is home, or (`Err` with its pin) is not.
@@ -212,7 +220,10 @@ impl EpochMap {
         let Some(home) = changed.get_mut(&page) else { return };
         match done {
             Ok(()) => home.done(),
-            Err(pin) => home.change(pin),
+            Err(pin) => {
+                self.has_new.store(true, Ordering::Relaxed);
+                home.change(pin);
+            }
         }
         if home.is_same() {
             changed.remove(&page);
@@ -337,7 +348,7 @@ mod tests {
             };
             sectors.into_iter().map(generation).collect()
         };
-        let others = map.begin().remove(0).1;
+        let others = map.begin().0.remove(0).1;
         map.note(StripeIndex(2), true, None);
         let copy = map.copy(0).unwrap();
         assert!(generations(&copy).iter().zip(generations(&others)).all(|(copy, other)| *copy > other));
@@ -349,14 +360,16 @@ mod tests {
         let map = map();
         map.note(StripeIndex(1), true, None);
         map.note(StripeIndex(2000), true, None);
-        let begun = map.begin();
+        let (begun, has_new) = map.begin();
+        assert!(has_new);
         assert_eq!(begun.iter().map(|(page, ..)| *page).collect::<Vec<_>>(), [0, 1]);
-        assert!(map.begin().is_empty(), "they are on their way");
+        let (begun_again, has_new) = map.begin();
+        assert!(begun_again.is_empty() && !has_new, "they are on their way");
         map.note(StripeIndex(2), true, None);
         map.page_is_home(0, Ok(()));
         map.page_is_home(1, Err(None));
         assert_eq!(map.not_home(), 2);
-        for (page, ..) in map.begin() {
+        for (page, ..) in map.begin().0 {
             map.page_is_home(page, Ok(()));
         }
         assert_eq!(map.not_home(), 0);

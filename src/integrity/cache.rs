@@ -1,6 +1,6 @@
 //! The checksum tables of all members.
 
-use super::table::Table;
+use super::table::{Common, InUse, Table};
 use crate::env::join_all;
 use crate::error::Error;
 use crate::format::PAGE_BYTES;
@@ -24,19 +24,17 @@ pub struct Unwritten {
 
 /// The checksums of an array, within a bound of memory that only what is not home yet exceeds.
 pub struct Integrity {
-    offset: u64,
-    limit_pages: usize,
     tables: RwLock<BTreeMap<MemberId, Arc<Table>>>,
-    /// Pages of all tables that turned out to have lost blocks, and were not asked for since.
-    gaps: Arc<AtomicUsize>,
+    common: Arc<Common>,
 }
 
 impl Integrity {
     /// Tables that lie at `offset` on each of `width` members, in about `cache_bytes` of memory.
-    pub fn new(offset: u64, width: usize, cache_bytes: u64) -> Self {
+    pub fn new(offset: u64, width: usize, cache_bytes: u64, in_use: InUse) -> Self {
         let share = (cache_bytes / PAGE_BYTES / width.max(1) as u64).max(LEAST_PAGES);
-        let limit_pages = usize::try_from(share).unwrap_or(usize::MAX);
-        Self { offset, limit_pages, tables: RwLock::default(), gaps: Arc::default() }
+        let limit = usize::try_from(share).unwrap_or(usize::MAX);
+        let common = Arc::new(Common { offset, limit, in_use, gaps: AtomicUsize::default() });
+        Self { tables: RwLock::default(), common }
     }
 
     /// The table of a member. One that was opened anew after it failed goes on with what is in
@@ -49,17 +47,18 @@ impl Integrity {
         }
         drop(tables);
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Table::new(member, self.offset, self.limit_pages, Arc::clone(&self.gaps)));
+        let new = || Arc::new(Table::new(member, &self.common));
         Arc::clone(tables.entry(member.id()).or_insert_with(new))
     }
 
     /// Forgets a member's table: it is to be read anew.
     pub fn forget(&self, member: MemberId) {
-        self.tables.write().unwrap_or_else(PoisonError::into_inner).remove(&member);
+        let gone = self.tables.write().unwrap_or_else(PoisonError::into_inner).remove(&member);
+        gone.iter().for_each(|table| table.forget());
     }
 
-    /// Members and their blocks of which a table turned out to have lost some, each told once. Only the
-    /// other members know what belongs there.
+    /// Members and their blocks of which a table turned out not to know some that are in use, each told once.
+    /// Only the other members know what belongs there.
     pub fn take_gaps(&self) -> Vec<(MemberId, Range<u64>)> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         let of_table = |(id, table): (&MemberId, &Arc<Table>)| {
@@ -71,7 +70,7 @@ impl Integrity {
 
     /// Whether there are any.
     pub fn has_gaps(&self) -> bool {
-        self.gaps.load(Ordering::Acquire) > 0
+        self.common.gaps.load(Ordering::Acquire) > 0
     }
 
     /// Pages that are not home.

@@ -17,4 +17,4 @@ pub use block::{UNKNOWN, ZERO, judge, seal, sum};
 pub use cache::{Integrity, Unwritten};
 pub use home::Home;
 pub use pin::{Pin, Pinned};
-pub use table::Table;
+pub use table::{InUse, Table};

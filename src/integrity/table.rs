@@ -14,6 +14,7 @@ use super::pin::Pinned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PAGE_BYTES, PAGE_ENTRIES, PageKind, SECTOR_ENTRIES, Sector, decode_page, encode_page};
 use crate::member::{Member, Persistence};
+use crate::mutation::{Protection, without};
 use crate::units::MemberId;
 use bytes::Bytes;
 use futures::channel::oneshot;
@@ -39,8 +40,11 @@ struct Page {
     used: u64,
 }
 
+/// Ends the waiting of one who is to look again, or is told why not.
+type Turn = oneshot::Sender<Result<()>>;
+
 enum Place {
-    Loading(Vec<oneshot::Sender<()>>),
+    Loading(Vec<Turn>),
     Present(Page),
 }
 
@@ -49,8 +53,10 @@ struct Pages {
     places: BTreeMap<u64, Place>,
     uses: u64,
     not_home: usize,
-    /// Pages that came back with blocks not known.
+    /// Pages that came back with blocks not known that are in use.
     gaps: Vec<u64>,
+    /// It is to be read anew: nobody will ask this one for its gaps.
+    forgotten: bool,
 }
 
 impl Pages {
@@ -75,32 +81,31 @@ impl Pages {
 pub struct Table {
     id: MemberId,
     member: Mutex<Weak<Member>>,
-    offset: u64,
-    limit: usize,
     pages: Mutex<Pages>,
-    /// Gaps of all tables together.
-    gaps: Arc<AtomicUsize>,
+    common: Arc<Common>,
 }
 
-impl Drop for Table {
-    fn drop(&mut self) {
-        self.take_gaps();
-    }
+/// What the tables of all members have in common.
+pub(super) struct Common {
+    /// Where each lies on its member.
+    pub(super) offset: u64,
+    /// About how many pages of each are kept in memory.
+    pub(super) limit: usize,
+    /// Whether a block is of a stripe that is allocated: what others say means nothing.
+    pub(super) in_use: InUse,
+    /// Pages that turned out to have lost blocks, and were not asked for since.
+    pub(super) gaps: AtomicUsize,
 }
+
+/// Says of a block, numbered from the start of a data area, whether its stripe is allocated.
+pub type InUse = Box<dyn Fn(u64) -> bool + Send + Sync>;
 
 impl Table {
-    /// The table at `offset` on the member, of which about `limit` pages are kept in memory. `gaps` counts
-    /// those that nobody has taken yet.
-    pub(super) fn new(member: &Arc<Member>, offset: u64, limit: usize, gaps: Arc<AtomicUsize>) -> Self {
+    /// The table of a member.
+    pub(super) fn new(member: &Arc<Member>, common: &Arc<Common>) -> Self {
         let id = member.id();
-        Self {
-            id,
-            member: Mutex::new(Arc::downgrade(member)),
-            offset,
-            limit: limit.max(1),
-            pages: Mutex::default(),
-            gaps,
-        }
+        let (member, pages) = (Mutex::new(Arc::downgrade(member)), Mutex::default());
+        Self { id, member, pages, common: Arc::clone(common) }
     }
 
     /// From now on the member is reached by this.
@@ -157,9 +162,15 @@ impl Table {
     pub(super) fn take_gaps(&self) -> Vec<Range<u64>> {
         let mut pages = self.pages();
         let gaps = std::mem::take(&mut pages.gaps);
-        self.gaps.fetch_sub(gaps.len(), Ordering::AcqRel);
+        self.common.gaps.fetch_sub(gaps.len(), Ordering::AcqRel);
         drop(pages);
         gaps.into_iter().map(|page| page * PAGE_ENTRIES as u64..(page + 1) * PAGE_ENTRIES as u64).collect()
+    }
+
+    /// Nobody asks for its gaps any more, though some may still be using it.
+    pub(super) fn forget(&self) {
+        self.pages().forgotten = true;
+        self.take_gaps();
     }
 
     /// Those of `count` blocks from `first` on of which the member, asked again, says something else than
@@ -246,18 +257,25 @@ impl Table {
         };
         if let Some(turn) = waiting {
             // Loaded or given up: the caller looks again.
-            let _ = turn.await;
-            return Ok(());
+            return turn.await.unwrap_or(Ok(()));
         }
         let loading = Loading { table: self, page };
         let (entries, whole) = match self.read(page).await {
-            Err(e) if e.kind() == ErrorKind::Timeout || !anew => return Err(e),
+            Err(e) if e.kind() == ErrorKind::Timeout => {
+                loading.fail(&e);
+                return Err(e);
+            }
+            Err(e) if !anew => return Err(e),
             other => other.unwrap_or_else(|_| (Box::new([UNKNOWN; PAGE_ENTRIES]), false)),
         };
-        if !whole {
+        let is_gap = |(block, entry): (u64, &u32)| *entry == UNKNOWN && (self.common.in_use)(block);
+        let is_looked_at = !whole || !without(Protection::UnknownIsGap);
+        if is_looked_at && (page * PAGE_ENTRIES as u64..).zip(entries.iter()).any(is_gap) {
             let mut pages = self.pages();
-            pages.gaps.push(page);
-            self.gaps.fetch_add(1, Ordering::AcqRel);
+            if !pages.forgotten {
+                pages.gaps.push(page);
+                self.common.gaps.fetch_add(1, Ordering::AcqRel);
+            }
         }
         self.insert(page, entries);
         drop(loading);
@@ -272,9 +290,9 @@ impl Table {
         if let Some(Place::Loading(waiters)) = pages.places.insert(page, place) {
             wake(waiters);
         }
-        if pages.places.len() > self.limit {
+        if pages.places.len() > self.common.limit {
             // Some more at once, since all have to be looked at; not the one that somebody waits for.
-            pages.evict(self.limit - self.limit / 16, page);
+            pages.evict(self.common.limit - self.common.limit / 16, page);
         }
     }
 
@@ -283,7 +301,7 @@ impl Table {
         let mut tries = 1;
         let member = self.member()?;
         let bytes = loop {
-            match member.read(self.offset + page * PAGE_BYTES, 4096).await {
+            match member.read(self.common.offset + page * PAGE_BYTES, 4096).await {
                 Err(e) if tries == TRIES || e.kind() == ErrorKind::Timeout => return Err(e),
                 Err(_) => tries += 1,
                 Ok(bytes) => break bytes,
@@ -318,7 +336,7 @@ impl Table {
                 break;
             }
         }
-        self.pages().evict(self.limit, NONE);
+        self.pages().evict(self.common.limit, NONE);
         failed.map(|error| (self.id, error))
     }
 
@@ -331,7 +349,7 @@ impl Table {
             (pin, Bytes::copy_from_slice(&bytes))
         };
         let (pin, bytes) = begun;
-        let offset = self.offset + page * PAGE_BYTES;
+        let offset = self.common.offset + page * PAGE_BYTES;
         let done = match self.member() {
             Ok(member) => member.write(offset, vec![bytes], Persistence::Cached).await,
             Err(e) => Err(e),
@@ -365,21 +383,37 @@ struct Loading<'a> {
     page: u64,
 }
 
-impl Drop for Loading<'_> {
-    fn drop(&mut self) {
-        let mut pages = self.table.pages();
-        if let Some(Place::Loading(_)) = pages.places.get(&self.page)
-            && let Some(Place::Loading(waiters)) = pages.places.remove(&self.page)
-        {
-            wake(waiters);
+impl Loading<'_> {
+    /// The member does not answer: whoever waits would only ask it again, and wait as long once more.
+    fn fail(&self, error: &Error) {
+        for waiter in self.give_up() {
+            let _ = waiter.send(Err(Error::new(error.kind(), error.what())));
         }
+    }
+
+    fn give_up(&self) -> Vec<Turn> {
+        let mut pages = self.table.pages();
+        let waiting = pages.places.get_mut(&self.page).and_then(|place| match place {
+            Place::Loading(waiters) => Some(std::mem::take(waiters)),
+            Place::Present(_) => None,
+        });
+        if waiting.is_some() {
+            pages.places.remove(&self.page);
+        }
+        waiting.unwrap_or_default()
     }
 }
 
-fn wake(waiters: Vec<oneshot::Sender<()>>) {
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        wake(self.give_up());
+    }
+}
+
+fn wake(waiters: Vec<Turn>) {
     for waiter in waiters {
         // Who went away waits no more.
-        let _ = waiter.send(());
+        let _ = waiter.send(Ok(()));
     }
 }
 

@@ -128,6 +128,12 @@ impl Stripes {
         drop(self.destager.kick.lock().unwrap_or_else(PoisonError::into_inner).try_send(()));
     }
 
+    /// Something was restored: what could not come home before may be able to now.
+    pub fn try_parked(&self) {
+        self.staging.unpark();
+        self.kick();
+    }
+
     fn has_nothing_to_do(&self) -> bool {
         (self.staging.is_empty() || !self.is_full() && self.staging.is_parked())
             && !self.journal.wants_sync()
@@ -192,6 +198,10 @@ impl Stripes {
 
     /// Whether everything answered is home, durably, and the journal empty.
     pub fn is_settled(&self) -> bool {
+        if self.integrity.has_gaps() {
+            // Whoever found them may not have said so.
+            self.kick();
+        }
         self.staging.is_empty() && self.has_nothing_to_do() && self.journal.is_idle()
     }
 

@@ -189,7 +189,7 @@ impl Stripes {
         let store = Store { member: Arc::clone(member), offset, pieces, sums };
         let done = self.store(vec![store], None).await.is_ok();
         if done {
-            self.kick();
+            self.try_parked();
             self.membership.repaired(member.id(), offset, want.rows.end - want.rows.start);
         }
         done

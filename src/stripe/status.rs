@@ -1,5 +1,5 @@
 //! Which parts of the volume hold data, as far as is known without reading: a stripe that is
-//! unallocated and has nothing staged is a hole.
+//! unallocated and has nothing staged, or kept for members that could not take it, is a hole.
 
 use super::engine::Stripes;
 use crate::export::Extent;
@@ -19,7 +19,8 @@ impl Stripes {
             let stripe = StripeIndex(at / stripe_bytes);
             let next = ((stripe.0 + 1) * stripe_bytes).min(end);
             // First what is staged, then home: what goes home in between is seen in both.
-            let hole = !self.staging.has_any(stripe) && !self.epochs.is_allocated(stripe);
+            let hole =
+                !self.staging.has_any(stripe) && !self.epochs.is_allocated(stripe) && !self.is_torn(stripe);
             match extents.last_mut() {
                 Some(e) if e.hole == hole => e.len_bytes += next - at,
                 _ => extents.push(Extent { len_bytes: next - at, hole, zero: hole }),

@@ -120,10 +120,15 @@ impl Stripes {
     async fn write_pages(&self) -> Result<()> {
         let members: Vec<Arc<Member>> = self.membership.roster().members().cloned().collect();
         let mut outcome = Ok(());
+        let (changed, has_new) = self.epochs.begin();
         for unwritten in self.integrity.write_home(&members).await {
             outcome = self.settle(&unwritten.member, unwritten.error).await.and(outcome);
         }
-        let changed = self.epochs.begin();
+        // What the tables say counts once a stripe is allocated, also of those of its blocks that were never
+        // written: without its journal an array has nothing else.
+        if has_new && !without(Protection::TablesBeforeMap) {
+            outcome = self.flush().await.and(outcome);
+        }
         for some in changed.chunks(BATCH) {
             let writes = some.iter().map(|(page, bytes, pin)| {
                 let members = &members;

@@ -8,6 +8,7 @@ use super::throttle::Throttle;
 use crate::array::{Array, Progress, TaskKind};
 use crate::env::join_all;
 use crate::error::Result;
+use crate::mutation::{Protection, without};
 use crate::stripe::ScrubOutcome;
 use crate::units::StripeIndex;
 use std::sync::Arc;
@@ -26,8 +27,11 @@ pub(super) async fn scrub(array: &Arc<Array>) -> Result<()> {
     while let Some(task) = array.scrubs().task() {
         let from = task.next.0;
         if from >= total {
-            // What was repaired is to stay so.
-            stripes.flush().await?;
+            // What was repaired is to stay so, also what others restored that it found whole.
+            match without(Protection::TablesAfterScrub) {
+                true => stripes.flush().await?,
+                false => stripes.write_tables().await?,
+            }
             array.end_scrub(task.number);
             return Ok(());
         }

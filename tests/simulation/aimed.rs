@@ -41,10 +41,12 @@ pub enum Aim {
     LostRead,
     Between,
     Unknown,
+    Unfilled,
+    Scrubbed,
 }
 
 impl Aim {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Replaced,
         Self::Released,
         Self::Mended,
@@ -71,6 +73,8 @@ impl Aim {
         Self::LostRead,
         Self::Between,
         Self::Unknown,
+        Self::Unfilled,
+        Self::Scrubbed,
     ];
 
     /// The script of a seed.
@@ -144,6 +148,8 @@ impl Aim {
             Self::LostRead => world.read_of_a_member_lost_meanwhile().await,
             Self::ImageByMap => world.image_known_by_its_map().await,
             Self::Unknown => world.returns_without_a_checksum().await,
+            Self::Unfilled => world.killed_without_a_checksum().await,
+            Self::Scrubbed => world.scrubbed_and_killed().await,
             Self::ImageReturns => world.image_of_a_lost_member().await,
         }?;
         world.drain().await

@@ -219,10 +219,57 @@ impl World {
         Ok(())
     }
 
-    /// A page of a member's checksums cannot be read when it is to be changed, nor can a block of another member,
-    /// so that one of the checksums stays lost. That block can be read again when the member is lost. It comes back, and the
-    /// other one is missing.
+    /// A checksum stays lost, as in [`Self::lose_a_checksum`], and the member that lacks it is lost. It comes back, and
+    /// another one is missing.
     pub async fn returns_without_a_checksum(&mut self) -> Check {
+        let (home, other, _) = self.lose_a_checksum().await?;
+        self.lose_and_wait(&home).await?;
+        home.disk.come_back();
+        self.wait_until_back(&home).await?;
+        self.stop().await?;
+        self.disks.detach(&other.path);
+        self.start_and_look("with another member missing").await
+    }
+
+    /// A checksum stays lost, as in [`Self::lose_a_checksum`], and the process is killed. Something is written that the
+    /// page is about; then another member is missing.
+    pub async fn killed_without_a_checksum(&mut self) -> Check {
+        let (_, other, block) = self.lose_a_checksum().await?;
+        self.crash(Crash::Kill);
+        self.assemble().await.map_err(|e| format!("does not start after a kill: {}", e.report()))?;
+        self.write_blocks(block, 1, true).await?;
+        self.idle(2 * SETTLED_MS).await?;
+        self.stop().await?;
+        self.disks.detach(&other.path);
+        self.start_and_look("with another member missing").await
+    }
+
+    /// A member's checksums were overwritten while nothing ran. Under a load that leaves no time for pages to go home a
+    /// scrub finds everything restored; the process is killed then, and another member is missing.
+    pub async fn scrubbed_and_killed(&mut self) -> Check {
+        self.all_written().await?;
+        let data = self.random.index(2);
+        let (hurt, other) = (self.chunk(0, data)?, self.chunk(0, 2)?);
+        let checksums = self.used()?.checksums;
+        self.stop().await?;
+        hurt.disk.scribble(checksums.start, &self.noise(4096));
+        self.assemble().await.map_err(|e| format!("does not start again: {}", e.report()))?;
+        self.start_scrub();
+        for number in 0.. {
+            self.write_blocks(number % 64, 1, false).await?;
+            if self.report().scrub.last.is_some() {
+                break;
+            }
+        }
+        self.crash(Crash::Kill);
+        self.disks.detach(&other.path);
+        self.start_and_look("with another member missing after a scrub").await
+    }
+
+    /// A page of a member's checksums cannot be read when it is to be changed, nor can a block of another member, so
+    /// that one of the checksums stays lost. That block can be read again then. Answers where the checksum belongs,
+    /// that block, and one that the page is about.
+    async fn lose_a_checksum(&mut self) -> Check<(Place, Place, u64)> {
         self.all_written().await?;
         self.in_use().await?;
         let (stripe, data) = (self.random.below(8), self.random.index(2));
@@ -237,14 +284,10 @@ impl World {
         let (page, row) = (self.used()?.checksums.start, self.random.below(2));
         home.disk.spoil(page, 4096);
         other.disk.spoil(other.range.start + row * 4096, 4096);
-        self.write_blocks(self.block_of(written, 0, 0), 1, true).await?;
+        let block = self.block_of(written, 0, 0);
+        self.write_blocks(block, 1, true).await?;
         self.idle(2 * SETTLED_MS).await?;
         other.disk.heal();
-        self.lose_and_wait(&home).await?;
-        home.disk.come_back();
-        self.wait_until_back(&home).await?;
-        self.stop().await?;
-        self.disks.detach(&other.path);
-        self.start_and_look("with another member missing").await
+        Ok((home, other, block))
     }
 }

@@ -87,7 +87,7 @@ impl World {
             if clean && held.contains(&None) {
                 return Err("a block cannot be read although the array was stopped in order".into());
             }
-            self.lose_more(&known, &held).await?;
+            let held = self.lose_more(&known, &held).await?;
             self.rewrite(&known, &held).await?;
         }
         self.stop().await
@@ -367,8 +367,13 @@ impl World {
         row.into_iter().all(|block| held.get(block).is_none_or(Option::is_some))
     }
 
-    /// As many members are lost as may be: nothing reads otherwise.
-    async fn lose_more(&mut self, known: &Rc<RefCell<Known>>, held: &[Option<Value>]) -> Check {
+    /// As many members are lost as may be: nothing reads otherwise. Answers what does read: the rest may be gone
+    /// when they are back, since what they have of a stripe that changed meanwhile is not believed.
+    async fn lose_more(
+        &mut self,
+        known: &Rc<RefCell<Known>>,
+        held: &[Option<Value>],
+    ) -> Check<Vec<Option<Value>>> {
         if self.report().state != ArrayState::Optimal {
             // One that is being filled still, and is lost, would be gone for good.
             self.whole().await?;
@@ -386,7 +391,7 @@ impl World {
             }
         }
         self.assemble().await.map_err(|e| format!("does not start with members missing: {e:?}"))?;
-        self.contents(known, Some(held)).await?;
+        let found = self.contents(known, Some(held)).await?;
         self.stop().await?;
         let taken: Vec<String> = self.shelf.keys().filter(|name| !before.contains(*name)).cloned().collect();
         for name in taken {
@@ -394,7 +399,8 @@ impl World {
                 self.disks.attach(&name, &disk);
             }
         }
-        self.assemble().await.map_err(|e| format!("does not start again: {e:?}"))
+        self.assemble().await.map_err(|e| format!("does not start again: {e:?}"))?;
+        Ok(found)
     }
 
     /// Writes what cannot be read, and waits until all is whole.

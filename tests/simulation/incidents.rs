@@ -55,7 +55,7 @@ impl World {
         self.settle().await
     }
 
-    fn start_scrub(&self) {
+    pub fn start_scrub(&self) {
         let scrub = ScrubStart { mode: ScrubMode::Repair, max_rate_bytes_per_s: None };
         // Refused while the array has failed.
         let started = self.running().array.start_scrub(scrub, None);

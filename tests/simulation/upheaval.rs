@@ -89,6 +89,8 @@ impl World {
         if !self.none_is_lost() {
             self.heal_all();
             self.wait_for("the members to be taken back", |r| r.state != ArrayState::Failed).await?;
+            // What was refused is tried again now and then.
+            self.harness.sleep(Duration::from_secs(2)).await;
             self.io.errors_allowed.set(false);
             return self.make_whole().await;
         }

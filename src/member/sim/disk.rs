@@ -50,7 +50,7 @@ pub(super) struct DiskState {
 pub(super) struct Inner {
     pub hardware: SimEnv,
     /// The machine it belongs to.
-    machine: Weak<Mutex<Named>>,
+    machine: Mutex<Weak<Mutex<Named>>>,
     pub number: u64,
     pub size_bytes: u64,
     state: Mutex<DiskState>,
@@ -97,7 +97,7 @@ impl SimDisk {
         let state = Mutex::new(state);
         Self(Arc::new(Inner {
             hardware: hardware.clone(),
-            machine,
+            machine: Mutex::new(machine),
             number,
             size_bytes: size_bytes / PAGE * PAGE,
             state,
@@ -124,9 +124,19 @@ impl SimDisk {
 
     /// Counts an operation that was submitted, which may be the one at which the machine goes down.
     pub(super) fn submitted(&self, process: &SimEnv) {
-        if let Some(machine) = SimDisks::of(&self.0.hardware, &self.0.machine) {
+        if let Some(machine) = self.machine() {
             machine.submitted(process);
         }
+    }
+
+    fn machine(&self) -> Option<SimDisks> {
+        let machine = self.0.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        SimDisks::of(&self.0.hardware, &machine)
+    }
+
+    /// It belongs to this machine from now on.
+    pub(super) fn moved_to(&self, machine: Weak<Mutex<Named>>) {
+        *self.0.machine.lock().unwrap_or_else(PoisonError::into_inner) = machine;
     }
 
     /// Size in bytes.
@@ -210,8 +220,7 @@ impl SimDisk {
 
     /// Registers a write or punch; [`Self::change`] carries it out.
     pub(super) fn begin_change(&self, caller: Caller, change: Change) -> u64 {
-        let machine = SimDisks::of(&self.0.hardware, &self.0.machine);
-        let number = machine.map_or(0, |machine| machine.operations() + 1);
+        let number = self.machine().map_or(0, |machine| machine.operations() + 1);
         let mut state = self.lock();
         state.touched.extend(pages(change.offset, change.len).map(|page| (page, number)));
         let operation = state.next_operation;

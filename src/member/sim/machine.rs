@@ -58,6 +58,7 @@ impl SimDisks {
 
     /// Puts a disk under a name; what had that name has none any more.
     pub fn attach(&self, name: &str, disk: &SimDisk) {
+        disk.moved_to(Arc::downgrade(&self.named));
         self.lock().disks.insert(name.to_owned(), disk.clone());
     }
 
