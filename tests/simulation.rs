@@ -241,6 +241,11 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         "the checker's own: what disks of another machine were asked to do was not noted",
     ),
     (
+        399_000_240,
+        Some(Scenario::Rot),
+        "what a table lacked of a member that counts no more was waited for at a stop",
+    ),
+    (
         14_094,
         Some(Scenario::Discard),
         "without its journal a stripe counted as allocated before its checksums were home",

@@ -84,7 +84,8 @@ impl Integrity {
     pub async fn write_home(&self, members: &[Arc<Member>]) -> Vec<Unwritten> {
         let tables: Vec<Arc<Table>> = {
             let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-            tables.retain(|id, _| members.iter().any(|m| m.id() == *id));
+            let others = tables.extract_if(.., |id, _| members.iter().all(|m| m.id() != *id));
+            others.for_each(|(_, table)| table.forget());
             tables.values().cloned().collect()
         };
         members.iter().for_each(|member| drop(self.table(member)));
