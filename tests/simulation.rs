@@ -225,41 +225,6 @@ const REGRESSIONS: &[(u64, Option<Scenario>, &str)] = &[
         None,
         "blocks that a page did not know when the process was killed stayed so until they were read",
     ),
-    (
-        395_002_601,
-        Some(Scenario::Upheaval),
-        "status took what is kept for members that could not take it for a hole",
-    ),
-    (
-        395_000_552,
-        Some(Scenario::Upheaval),
-        "the checker's own: what was refused is tried again a moment after the members are back",
-    ),
-    (
-        395_000_017,
-        Some(Scenario::Impostor),
-        "the checker's own: what disks of another machine were asked to do was not noted",
-    ),
-    (
-        399_000_240,
-        Some(Scenario::Rot),
-        "what a table lacked of a member that counts no more was waited for at a stop",
-    ),
-    (
-        14_094,
-        Some(Scenario::Discard),
-        "without its journal a stripe counted as allocated before its checksums were home",
-    ),
-    (
-        398_001_314,
-        Some(Scenario::Discard),
-        "what could not come home was not tried again when a member was filled",
-    ),
-    (
-        13_684,
-        Some(Scenario::Discard),
-        "the checker's own: with more of a row lost than parity replaces, more may be gone afterwards",
-    ),
     (1030, Some(Scenario::Degraded), "a member whose flush had failed was read until it was kicked"),
     (6030, None, "the same, in a mixed run"),
     (30165, None, "status took a lost chunk for a hole with fewer than k members to tell"),
@@ -384,14 +349,51 @@ const REGRESSIONS_OF_JOURNAL_MEMBERS: &[(u64, &str)] = &[
     (20_006_284, "a frame that only a journal member being filled had came to life when that was in sync"),
 ];
 
+/// With the journal where the seed has it.
+const REGRESSIONS_OF_KINDS: &[(u64, Scenario, &str)] = &[
+    (
+        395_002_601,
+        Scenario::Upheaval,
+        "status took what is kept for members that could not take it for a hole",
+    ),
+    (
+        395_000_552,
+        Scenario::Upheaval,
+        "the checker's own: what was refused is tried again a moment after the members are back",
+    ),
+    (
+        395_000_017,
+        Scenario::Impostor,
+        "the checker's own: what disks of another machine were asked to do was not noted",
+    ),
+    (
+        399_000_240,
+        Scenario::Rot,
+        "what a table lacked of a member that counts no more was waited for at a stop",
+    ),
+    (
+        14_094,
+        Scenario::Discard,
+        "without its journal a stripe counted as allocated before its checksums were home",
+    ),
+    (398_001_314, Scenario::Discard, "what could not come home was not tried again when a member was filled"),
+    (
+        13_684,
+        Scenario::Discard,
+        "the checker's own: with more of a row lost than parity replaces, more may be gone afterwards",
+    ),
+];
+
 #[test]
 fn seeds_that_once_found_a_fault_find_it_no_more() {
     let classic =
-        REGRESSIONS.iter().map(|(seed, scenario, fault)| (*seed, *scenario, JournalOn::Slots, *fault));
+        REGRESSIONS.iter().map(|(seed, scenario, fault)| (*seed, *scenario, Some(JournalOn::Slots), *fault));
     let own = REGRESSIONS_OF_JOURNAL_MEMBERS.iter();
-    let own = own.map(|(seed, fault)| (*seed, None, JournalOn::of_seed(*seed), *fault));
-    for (seed, scenario, journal, fault) in classic.chain(own) {
-        let options = RunOptions { seed, scenario, journal: Some(journal), ..RunOptions::default() };
+    let own = own.map(|(seed, fault)| (*seed, None, Some(JournalOn::of_seed(*seed)), *fault));
+    let kinds = REGRESSIONS_OF_KINDS.iter();
+    let kinds = kinds.map(|(seed, scenario, fault)| (*seed, Some(*scenario), None, *fault));
+    for (seed, scenario, journal, fault) in classic.chain(own).chain(kinds) {
+        let options = RunOptions { seed, scenario, journal, ..RunOptions::default() };
         if let Err(failure) = run_seed(&options) {
             panic!("once: {fault}\n{failure}");
         }

@@ -119,14 +119,12 @@ impl Stripes {
 
     async fn write_pages(&self) -> Result<()> {
         let members: Vec<Arc<Member>> = self.membership.roster().members().cloned().collect();
-        let mut outcome = Ok(());
+        let mut outcome = self.write_checksums(&members).await;
         let (changed, has_new) = self.epochs.begin();
-        for unwritten in self.integrity.write_home(&members).await {
-            outcome = self.settle(&unwritten.member, unwritten.error).await.and(outcome);
-        }
         // What the tables say counts once a stripe is allocated, also of those of its blocks that were never
         // written: without its journal an array has nothing else.
         if has_new && !without(Protection::TablesBeforeMap) {
+            outcome = self.write_checksums(&members).await.and(outcome);
             outcome = self.flush().await.and(outcome);
         }
         for some in changed.chunks(BATCH) {
@@ -143,6 +141,14 @@ impl Stripes {
         }
         // What the pins kept may go now, and not before.
         drop(changed);
+        outcome
+    }
+
+    async fn write_checksums(&self, members: &[Arc<Member>]) -> Result<()> {
+        let mut outcome = Ok(());
+        for unwritten in self.integrity.write_home(members).await {
+            outcome = self.settle(&unwritten.member, unwritten.error).await.and(outcome);
+        }
         outcome
     }
 
