@@ -83,10 +83,10 @@ fn killed_again_and_again_with_members_damaged_and_lost_it_loses_nothing_it_answ
     }
 }
 
-/// An array that rebuilds at 2M per second, and a file with what it holds.
+/// An array that rebuilds at 1M per second, and a file with what it holds.
 fn rebuilding() -> (Tank, String) {
     let tank = Tank::create("32M", "");
-    tank.configure("max_rebuild_rate = \"0\"", "max_rebuild_rate = \"2M\"");
+    tank.configure("max_rebuild_rate = \"0\"", "max_rebuild_rate = \"1M\"");
     tank.command("start tank").ends(0);
     let source = tank.noise_file("source", 20, tank.volume_bytes());
     tank.copy_in(&source);
@@ -110,7 +110,7 @@ fn ends_well(tank: &Tank, source: &str) {
 #[test]
 fn a_rebuild_cut_short_by_a_crash_goes_on_from_what_was_saved() {
     let (tank, source) = rebuilding();
-    // Progress is saved every 5 seconds, in which some 10 of 15 MiB are filled.
+    // Progress is saved every 5 seconds, in which some 5 of 15 MiB are filled.
     wait_until("most is rebuilt", || percent(&tank.status()) > 85.0);
     tank.crash();
     tank.command("start tank").ends(0);

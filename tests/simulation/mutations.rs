@@ -171,7 +171,7 @@ pub const TRIALS: &[Trial] = &[
     aimed(Protection::LostNotRead, "P5", Aim::LostRead),
     later(Protection::DegradedReadLock, "P5", How::Seeds(Scenario::Hammer)),
     soon(Protection::BlockChecksum, "P5", Scenario::Rot),
-    soon(Protection::ParityInJournal, "P3", Scenario::Crash),
+    soon(Protection::ParityInJournal, "P3", Scenario::Hammer),
     later(Protection::WriteAheadFlush, "P3", How::Seeds(Scenario::Storm)),
     soon(Protection::ParityDelta, "P3", Scenario::Degraded),
     later(Protection::FailedHomeWrite, "P6", How::Seeds(Scenario::Mixed)),
