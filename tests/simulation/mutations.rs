@@ -176,7 +176,7 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::ParityDelta, "P3", Scenario::Degraded),
     later(Protection::FailedHomeWrite, "P6", How::Seeds(Scenario::Mixed)),
     soon(Protection::TornKept, "P3", Scenario::Upheaval),
-    soon(Protection::TornNotUsed, "P5", Scenario::Upheaval),
+    later(Protection::TornNotUsed, "P5", How::Seeds(Scenario::Upheaval)),
     soon(Protection::NewerStaysStaged, "P2", Scenario::Rot),
     aimed(Protection::RestKeepsEntry, "P4", Aim::Between),
     soon(Protection::FreshIsZero, "P4", Scenario::Calm),
