@@ -2,7 +2,7 @@
 //! replay it.
 //!
 //! ```text
-//! cargo run --release --example simulate -- --seconds 600 [--start-seed N] [--jobs 2] [--scenario crash]
+//! cargo run --release --example simulate -- --seconds 600 [--start-seed N] [--jobs 2] [--scenario crash|all]
 //! cargo run --release --example simulate -- --seed N [--steps S] [--trace]
 //! ```
 //!
@@ -34,6 +34,7 @@ use simulation::{
     Cut, CutFailure, Failure, JournalOn, RunOptions, SHAPES, Scenario, Stats, Sweep, Variety, run_seed,
 };
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,9 +51,10 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// Only this scenario: calm, degraded, crash, crash-degraded, restart, beyond, beyond-crash, rot,
-    /// storm, impostor, discard, hammer, upheaval, refill, mislaid, aimed, mixed.
+    /// storm, impostor, discard, hammer, upheaval, refill, mislaid, aimed, mixed. Or all: the seeds
+    /// take them in turn. Not given, each seed draws one of the seven most usual.
     #[arg(long)]
-    scenario: Option<Scenario>,
+    scenario: Option<Scenarios>,
     /// The journal on slots, own (m + 1 members of its own) or own+ (one more); drawn from the seed if
     /// not given, and with --cuts on slots.
     #[arg(long)]
@@ -102,9 +104,37 @@ struct Args {
     json: bool,
 }
 
+/// The scenarios that the seeds run.
+#[derive(Clone, Copy)]
+enum Scenarios {
+    One(Scenario),
+    All,
+}
+
+impl Scenarios {
+    fn of_seed(self, seed: u64) -> Scenario {
+        match self {
+            Self::One(scenario) => scenario,
+            #[allow(clippy::cast_possible_truncation, reason = "any number will do")]
+            Self::All => Scenario::ALL[seed as usize % Scenario::ALL.len()],
+        }
+    }
+}
+
+impl FromStr for Scenarios {
+    type Err = <Scenario as FromStr>::Err;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Self::All),
+            one => one.parse().map(Self::One),
+        }
+    }
+}
+
 impl Args {
     fn run_options(&self, seed: u64, trace: bool) -> RunOptions {
-        RunOptions { seed, scenario: self.scenario, journal: self.journal, steps: self.steps, trace }
+        let scenario = self.scenario.map(|scenarios| scenarios.of_seed(seed));
+        RunOptions { seed, scenario, journal: self.journal, steps: self.steps, trace }
     }
 
     /// The sweeps of a seed.
@@ -138,7 +168,15 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.mutations {
         let (only, budget, jobs, json) = (&args.only[..], args.budget, args.jobs, args.json);
-        let (scenario, journal) = (args.scenario, args.journal);
+        let scenario = match args.scenario {
+            Some(Scenarios::All) => {
+                eprintln!("simulate: --mutations looks in one scenario, or where each is found soonest");
+                return ExitCode::from(2);
+            }
+            Some(Scenarios::One(scenario)) => Some(scenario),
+            None => None,
+        };
+        let journal = args.journal;
         return mutations::run(&mutations::Orders { only, scenario, journal, budget, jobs, json });
     }
     if let Some(seed) = args.seed {

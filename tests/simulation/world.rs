@@ -142,8 +142,7 @@ impl World {
     /// Seats whose data, or journal, the array, or the harness, holds for lost.
     pub fn lost_seats(&self) -> Vec<Seat> {
         let report = self.report();
-        let lost =
-            |seat: &Seat| Self::in_sync_as(&report, *seat).is_none_or(|m| self.faulted.contains(&m.path));
+        let lost = |seat: &Seat| Self::in_sync_as(&report, *seat).is_none_or(|m| self.fails(m));
         self.seats().filter(lost).collect()
     }
 
@@ -151,7 +150,14 @@ impl World {
     pub fn healthy(&self) -> Vec<MemberReport> {
         let report = self.report();
         let members = report.members.into_iter();
-        members.filter(|m| m.state == MemberState::InSync && !self.faulted.contains(&m.path)).collect()
+        members.filter(|m| m.state == MemberState::InSync && !self.fails(m)).collect()
+    }
+
+    /// Whether a member has a fault, or had one that the array will notice: a disk that is back serves
+    /// nobody who had it open before.
+    fn fails(&self, member: &MemberReport) -> bool {
+        let is_open = self.disks.get(&member.path).is_some_and(|disk| disk.is_open());
+        self.faulted.contains(&member.path) || !is_open
     }
 
     /// Members that may be lost now: an evil one counts as lost already.

@@ -88,6 +88,11 @@ impl SimDisk {
         self.lock().present
     }
 
+    /// Whether somebody has it open whose handle is not dead.
+    pub fn is_open(&self) -> bool {
+        self.lock().owner.is_some()
+    }
+
     /// Turns the pages of a range unreadable until they are written.
     pub fn spoil(&self, offset_bytes: u64, len_bytes: u64) {
         self.lock().unreadable_pages.extend(pages(offset_bytes, len_bytes));
