@@ -8,6 +8,8 @@ mod home;
 
 use bytes::Bytes;
 use home::{Home, Ran};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use palisade::env::real::{Runtime, RuntimeOptions, Socket};
 use palisade::export::Durability;
 use palisade::nbd::client::{Client, Options};
@@ -138,6 +140,26 @@ fn corrupt_parity_in_a_file_is_named_to_the_block_repaired_and_gone() {
         (status["scrub"]["last"]["number"].as_u64(), status["scrub"]["running"].is_null()),
         (Some(3), true)
     );
+}
+
+#[test]
+fn what_was_told_of_a_scrub_is_known_after_a_kill() {
+    let tank = Tank::filled();
+    tank.does("stop tank");
+    tank.corrupt("d2", 1, 4096);
+    tank.does("start tank");
+    let pid = std::fs::read_to_string(tank.0.path("run/tank/pid")).unwrap().trim().parse().unwrap();
+    tank.does("scrub tank --wait").says(&["scrub of tank: repaired 1 block; "]);
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    tank.does("start tank");
+    let status = tank.status();
+    let last = &status["scrub"]["last"];
+    assert_eq!(
+        (last["number"].as_u64(), status["scrub"]["running"].is_null()),
+        (Some(1), true),
+        "{status:#}"
+    );
+    tank.does("scrub tank --show").says(&["scrub of tank: repaired 1 block; ", "(slot 2)"]);
 }
 
 #[test]

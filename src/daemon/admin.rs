@@ -219,7 +219,7 @@ impl Desk {
                 self.on_array(change).await?;
                 Ok(Reply::Ok(OkBody { ok: true }))
             }
-            Request::Scrub => Ok(Reply::Scrub(Box::new(self.array()?.scrub_record()))),
+            Request::Scrub => Ok(Reply::Scrub(Box::new(self.scrubs()?))),
             Request::StartScrub(start) => Ok(Reply::ScrubStarted(self.start_scrub(start)?)),
             Request::ControlScrub(change) => {
                 self.array()?.control_scrub(change)?;

@@ -2,6 +2,7 @@
 
 use super::config_scrub::{RawScrub, ScrubConfig};
 use super::config_text;
+use super::config_threads::Threads;
 use super::places::{Places, check_name, check_socket_path};
 use crate::env::real::IoKind;
 use crate::error::{Error, ErrorKind, Result};
@@ -44,7 +45,7 @@ pub struct Config {
     /// How members are driven.
     pub io: IoKind,
     /// Executor threads.
-    pub threads: usize,
+    pub threads: Threads,
     /// Longest time a thread looks for completions before it sleeps.
     pub busy_poll_us: u64,
     /// Longest time one member operation may take.
@@ -77,7 +78,7 @@ struct RawConfig {
     #[serde(default)]
     exports: Vec<ExportConfig>,
     io: Option<String>,
-    threads: Option<u64>,
+    threads: Option<Threads>,
     busy_poll_us: Option<u64>,
     member_deadline_ms: Option<u64>,
     probe_interval_ms: Option<u64>,
@@ -126,7 +127,7 @@ impl Config {
             members,
             exports: Vec::new(),
             io: IoKind::Auto,
-            threads: 1,
+            threads: Threads::Auto,
             busy_poll_us: 100,
             member_deadline_ms: 10_000,
             probe_interval_ms: 1_000,
@@ -217,7 +218,7 @@ impl RawConfig {
         Ok(Config {
             exports: self.exports,
             io,
-            threads: count("threads", self.threads, 1..=64, defaults.threads)?,
+            threads: self.threads.unwrap_or(defaults.threads),
             busy_poll_us: within("busy_poll_us", self.busy_poll_us, 0..=1000, defaults.busy_poll_us)?,
             member_deadline_ms: within(
                 "member_deadline_ms",
@@ -350,13 +351,13 @@ mod tests {
         sample().save_new(&places).unwrap();
         let path = places.config_file("tank");
         let text = std::fs::read_to_string(&path).unwrap();
-        let text = text.replace("threads = 1", "threads = 3 # as many as we can spare");
+        let text = text.replace("threads = \"auto\"", "threads = 3 # as many as we can spare");
         let text = text.replace("\"/img/1\",", "\"/img/1\", # the old one");
         std::fs::write(&path, &text).unwrap();
         let members = ["/img/0", "/img/1", "/new \"one\""].map(String::from);
         Config::save_members(&places, "tank", &members).unwrap();
         let config = Config::load(&places, "tank").unwrap();
-        assert_eq!((config.members.as_slice(), config.threads), (&members[..], 3));
+        assert_eq!((config.members.as_slice(), config.threads), (&members[..], Threads::Count(3)));
         let now = std::fs::read_to_string(&path).unwrap();
         for kept in ["# as many as we can spare", "# the old one"] {
             assert!(now.contains(kept), "{now}");
@@ -375,6 +376,7 @@ mod tests {
             ("thread = 2", "thread"),
             ("threads = 65", "threads"),
             ("threads = -1", "line 4"),
+            ("threads = \"many\"", "'many' is neither"),
             ("io = \"aio\"", "io"),
             ("inflight = \"1x\"", "'1x' is not a size"),
             ("inflight = \"1K\"", "inflight"),

@@ -108,7 +108,7 @@ impl Daemon {
         let lock = Lock::take(places, name)?;
         let keep = usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX);
         let runtime = Runtime::start(RuntimeOptions {
-            threads: config.threads,
+            threads: config.threads.count(),
             io: options.io.unwrap_or(config.io),
             keep_bytes: keep,
             busy_poll: Duration::from_micros(config.busy_poll_us),

@@ -48,6 +48,17 @@ impl Desk {
         self.array()?.start_scrub(start, Some(self.scrub.max_rate))
     }
 
+    /// What is known of scrubs. An end that is told is written down: a daemon that dies then does not
+    /// forget what was found.
+    pub fn scrubs(&self) -> Result<ScrubRecord> {
+        let array = self.array()?;
+        let record = array.scrub_record();
+        if record.running.is_none() {
+            self.save_scrubs(&array, false);
+        }
+        Ok(record)
+    }
+
     /// Starts scrubs that are due and writes down what becomes of them, until the array is gone.
     pub fn keep_scrubs(&self) {
         let mut last = None;

@@ -38,7 +38,7 @@ class Array:
         self.run("create", "crash", *self.paths, "--data", str(args.data), "--parity", str(args.parity),
                  "--member-size", str(self.member_bytes))
         self.config = pathlib.Path(folder, "etc/crash.toml")
-        text = self.config.read_text().replace("threads = 1", f"threads = {args.threads}")
+        text = self.config.read_text().replace('threads = "auto"', f"threads = {args.threads}")
         self.config.write_text(text.replace("probe_interval_ms = 1000", "probe_interval_ms = 200"))
         examined = json.loads(self.run("examine", self.paths[0], "--json"))[0]
         self.shape = (args.data, args.data + args.parity, examined["chunk_bytes"])
