@@ -30,6 +30,9 @@ mod restart;
 #[path = "end_to_end/returns.rs"]
 mod returns;
 
+#[path = "end_to_end/hung.rs"]
+mod hung;
+
 #[path = "end_to_end/discard.rs"]
 mod discard;
 

@@ -186,6 +186,47 @@ fn a_client_that_takes_no_replies_does_not_hold_up_a_shutdown() {
 }
 
 #[test]
+fn a_reply_that_comes_long_after_a_shutdown_is_still_sent() {
+    let (env, runner) = test_env();
+    let gate = Gate::new(&env);
+    let exports = exports_of(vec![export("disk", gate.clone())]);
+    runner.run(async {
+        let (stream, ended) = start(&exports, &env, &Limits::default(), 1 << 16);
+        let peer = Peer::new(stream);
+        peer.enter("disk", Style::Simple).await;
+        *gate.blocked.lock().unwrap() = Some(4096);
+        peer.request(Style::Simple, Request { offset: 4096, length: 4096, cookie: 1, ..Default::default() })
+            .await;
+        env.sleep(Duration::from_millis(10)).await;
+        exports.shutdown();
+        env.sleep(Duration::from_secs(10)).await;
+        *gate.blocked.lock().unwrap() = None;
+        assert_eq!(peer.chunk(Style::Simple, 4096).await.cookie, 1);
+        assert!(peer.closed().await);
+        exports.wait_idle().await;
+        assert!(ended.borrow_mut().take().unwrap().is_ok());
+    });
+}
+
+#[test]
+fn requests_without_a_payload_count_what_they_hold() {
+    let (env, runner) = test_env();
+    let gate = Gate::new(&env);
+    *gate.blocked.lock().unwrap() = Some(0);
+    let exports = exports_of(vec![export("disk", gate.clone())]);
+    let limits = Limits { max_inflight_bytes_per_connection: 1 << 20, ..Default::default() };
+    runner.run(async {
+        let (stream, _) = start(&exports, &env, &limits, 64 << 10);
+        let peer = Peer::new(stream);
+        peer.enter("disk", Style::Structured).await;
+        let zero = Request { kind: 6, length: 512 << 10, ..Default::default() };
+        peer.send(zero.bytes(Style::Structured).repeat(10)).await;
+        env.sleep(Duration::from_secs(1)).await;
+        assert_eq!(gate.started.load(Ordering::SeqCst), 2, "1 MiB of zeroes in pieces of 512 KiB");
+    });
+}
+
+#[test]
 fn connections_beyond_the_limit_are_closed_at_once() {
     let (env, runner) = test_env();
     let exports = exports_of(vec![export("disk", memory())]);

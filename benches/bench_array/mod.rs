@@ -56,7 +56,7 @@ pub fn start_threads() -> Runtime {
     let Config { threads, io, buffer_bytes, busy_poll_us, .. } = config();
     let keep_bytes = usize::try_from(buffer_bytes).unwrap();
     let busy_poll = Duration::from_micros(busy_poll_us);
-    Runtime::start(RuntimeOptions { threads, io, keep_bytes, busy_poll }).unwrap()
+    Runtime::start(RuntimeOptions { threads: threads.count(), io, keep_bytes, busy_poll }).unwrap()
 }
 
 /// Short runs, of which the fastest and slowest say how noisy the machine is.

@@ -57,7 +57,7 @@ pub struct ScrubSummary {
     pub ended_unix_s: Option<u64>,
     /// It was ended before it had seen everything.
     pub cancelled: bool,
-    /// How long it was at work, pauses included, in milliseconds.
+    /// How long it was at work, in milliseconds: without what it made way for or waited for.
     pub took_ms: u64,
     /// The stripe it goes on with.
     pub next_stripe: StripeIndex,

@@ -220,7 +220,7 @@ EXAMPLES:
   palisade status tank --exit-code    for scripts and monitoring
 
 EXIT CODES with --exit-code, as `mdadm --detail --test`; of several arrays the worst counts:
-  0 optimal, 1 degraded, 2 failed, 4 not running or not to be had")]
+  0 optimal, 1 degraded, 2 failed, 4 not running, not known or no answer")]
 pub struct StatusArgs {
     /// Name of the array; all, if not given.
     #[arg(value_name = "NAME")]

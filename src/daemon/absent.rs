@@ -6,10 +6,9 @@
 
 use super::examine::identify;
 use crate::array::{MemberRef, MemberReport, MemberState, Report};
-use crate::env::{Env, deadline};
-use crate::error::Error;
+use crate::env::Env;
+use crate::error::{Error, ErrorKind};
 use crate::units::{ArrayId, MemberId};
-use std::path::Path;
 use std::time::Duration;
 
 /// A listed member that was not opened.
@@ -21,20 +20,23 @@ pub struct Absent {
     pub why: String,
     /// Who it is, if that was looked at.
     pub member: Option<MemberId>,
+    /// It did not answer, and is not tried again unasked.
+    pub hangs: bool,
 }
 
 impl Absent {
     /// One that could not be opened.
     pub fn unopened(path: &str, error: &Error) -> Self {
-        Self { path: path.to_owned(), why: without_path(&error.report(), path), member: None }
+        let hangs = error.kind() == ErrorKind::Timeout;
+        Self { path: path.to_owned(), why: without_path(&error.report(), path), member: None, hangs }
     }
 }
 
 /// One that an admin left out. It is looked at, and neither locked nor changed.
 pub async fn left_out(path: String, array: ArrayId, env: &Env, limit: Duration) -> Absent {
-    let found = deadline(env, limit, identify(Path::new(&path), env)).await;
-    let ours = found.and_then(|f| f.ok()).filter(|(of, _)| *of == array);
-    Absent { path, why: "left out as asked".to_owned(), member: ours.map(|(_, member)| member) }
+    let ours = identify(&path, env, limit).await.ok().filter(|(of, _)| *of == array);
+    let member = ours.map(|(_, member)| member);
+    Absent { path, why: "left out as asked".to_owned(), member, hangs: false }
 }
 
 /// Puts the paths into the rows of missing members.
@@ -86,7 +88,7 @@ mod tests {
 
     fn absent(path: &str, member: Option<u8>) -> Absent {
         let member = member.map(|n| MemberId::from_bytes([n; 16]));
-        Absent { path: path.to_owned(), why: format!("not {path}"), member }
+        Absent { path: path.to_owned(), why: format!("not {path}"), member, hangs: false }
     }
 
     fn paths(rows: &[(&str, MemberState)], absent: &[Absent]) -> Vec<String> {

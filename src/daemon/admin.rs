@@ -14,6 +14,7 @@ use crate::env::real::Remote;
 use crate::error::{Error, ErrorKind, Result};
 use crate::member::Opener;
 use futures::channel::oneshot;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender};
@@ -53,8 +54,9 @@ pub struct Desk {
     pub wake: Sender<Wake>,
     /// The array, until it stops.
     pub running: Mutex<Option<Running>>,
-    /// Only one thread at a time rewrites the file.
-    pub file: Mutex<()>,
+    /// Paths that the file listed at the start, or that were written to it since. Only one thread at a time
+    /// rewrites it.
+    pub file: Mutex<BTreeSet<String>>,
     /// When and how to scrub.
     pub scrub: ScrubConfig,
     /// What is known of scrubs, as it was last written.
@@ -103,10 +105,11 @@ impl Desk {
 
     /// Writes the member list if it changed; failing is logged, since the change itself stands.
     pub fn save_members(&self) {
-        let _only_one = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ours = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let saved = self.array().and_then(|array| {
             let config = Config::load(&self.places, &self.name)?;
-            let members = listed(&config.members, &array.paths(), &array.report(), &self.absent);
+            let members = listed(&config.members, &ours, &array.paths(), &array.report(), &self.absent);
+            ours.extend(members.iter().filter(|path| !config.members.contains(path)).cloned());
             if members == config.members {
                 return Ok(());
             }
@@ -257,12 +260,21 @@ fn check_new(path: &str) -> Result<()> {
 
 /// What the configuration must list: everything attached, everything the array still counts as
 /// its own, and what could not be opened as long as one of those may be a member not yet found.
-fn listed(old: &[String], attached: &[String], report: &Report, absent: &[Absent]) -> Vec<String> {
+/// What an admin wrote into it meanwhile, and took out of it, counts from the next start on: of what is
+/// in it only what is `ours` is ever dropped.
+fn listed(
+    old: &[String],
+    ours: &BTreeSet<String>,
+    attached: &[String],
+    report: &Report,
+    absent: &[Absent],
+) -> Vec<String> {
     let unplaced = report.members.iter().any(|m| m.state == MemberState::Missing && m.path.is_empty());
     let known = report.members.iter().map(|m| &m.path).filter(|p| !p.is_empty());
-    let absent = absent.iter().map(|a| &a.path).filter(|_| unplaced);
+    let absent = absent.iter().map(|a| &a.path).filter(|path| unplaced && old.contains(path));
     let wanted: Vec<&String> = attached.iter().chain(known).chain(absent).collect();
-    let mut list: Vec<String> = old.iter().filter(|p| wanted.contains(p)).cloned().collect();
+    let mut list: Vec<String> =
+        old.iter().filter(|p| wanted.contains(p) || !ours.contains(*p)).cloned().collect();
     for path in wanted {
         if !list.contains(path) {
             list.push(path.clone());
@@ -314,10 +326,13 @@ pub(super) mod tests {
         use MemberState::{Faulty, InSync, Missing};
         let text = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let old = text(&["/a", "/b", "/c"]);
-        let absent = [Absent { path: "/b".into(), why: String::new(), member: None }];
+        let absent = [Absent { path: "/b".into(), why: String::new(), member: None, hangs: false }];
         let away = report(&[("/a", InSync), ("", Missing), ("/c", Faulty)]);
-        assert_eq!(listed(&old, &text(&["/a"]), &away, &absent), old);
+        let ours = old.iter().cloned().collect();
+        assert_eq!(listed(&old, &ours, &text(&["/a"]), &away, &absent), old);
         let replaced = report(&[("/a", InSync), ("/new", InSync), ("/c", Faulty)]);
-        assert_eq!(listed(&old, &text(&["/a", "/new"]), &replaced, &absent), ["/a", "/c", "/new"]);
+        assert_eq!(listed(&old, &ours, &text(&["/a", "/new"]), &replaced, &absent), ["/a", "/c", "/new"]);
+        let edited = text(&["/a", "/moved", "/c"]);
+        assert_eq!(listed(&edited, &ours, &text(&["/a"]), &away, &absent), edited, "by an admin");
     }
 }

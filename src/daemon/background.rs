@@ -3,18 +3,15 @@
 
 use super::config::Config;
 use super::lock::{self, Lock};
+use super::log_file;
 use super::places::Places;
 use super::ready::{READY_FD, Word};
 use super::run::{RunOptions, Started};
 use crate::error::{Error, ErrorKind, Result};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A larger log is set aside, as `log.old`, when the array starts.
-const LOG_MAX: u64 = 4 << 20;
 /// Longest line a child may say.
 const WORD_MAX: u64 = 1 << 20;
 
@@ -77,7 +74,7 @@ pub fn running_pid(places: &Places, name: &str) -> Result<Option<u32>> {
 }
 
 fn command(program: &Path, name: &str, places: &Places, options: &RunOptions) -> Result<Command> {
-    let log = open_log(&places.log_file(name))?;
+    let log = log_file::open(&places.log_file(name))?;
     let mut command = Command::new(program);
     command
         .args(["start", name, "--foreground"])
@@ -108,14 +105,6 @@ fn command(program: &Path, name: &str, places: &Places, options: &RunOptions) ->
         command.arg("--force");
     }
     Ok(command)
-}
-
-fn open_log(path: &Path) -> Result<File> {
-    let failed = |e| Error::io(format!("cannot open the log {}", path.display()), e);
-    if std::fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_MAX) {
-        std::fs::rename(path, path.with_extension("old")).map_err(failed)?;
-    }
-    File::options().append(true).create(true).mode(0o600).open(path).map_err(failed)
 }
 
 /// Hears what the child says until it says how it ended.

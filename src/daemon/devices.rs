@@ -2,11 +2,16 @@
 
 use super::absent::Absent;
 use crate::array::Candidate;
-use crate::env::Env;
+use crate::env::{Env, deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::member::{Backend, Opener, is_mounted, signature};
+use futures::future::join_all;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What opening may take beside the disk's answers: who holds a lock this moment may be ending.
+const LOCK_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Refuses with `Busy` what the system uses, force or not.
 pub fn check_unused(path: &str) -> Result<()> {
@@ -51,18 +56,30 @@ pub async fn holds(backend: &dyn Backend, env: &Env) -> Result<Vec<String>> {
     Ok(found.iter().map(ToString::to_string).collect())
 }
 
-/// Opens the members a configuration lists. What cannot be opened is returned with its reason;
-/// one that somebody else holds is an error.
-pub async fn open_listed(opener: &dyn Opener, paths: &[String]) -> Result<(Vec<Candidate>, Vec<Absent>)> {
+/// Opens the members a configuration lists, all at once. What cannot be opened, or has not answered after
+/// `limit`, is returned with its reason; one that somebody else holds is an error.
+pub async fn open_listed(
+    opener: &dyn Opener,
+    paths: &[String],
+    env: &Env,
+    limit: Duration,
+) -> Result<(Vec<Candidate>, Vec<Absent>)> {
+    let opened =
+        join_all(paths.iter().map(|path| open_within(opener, path, env, limit + LOCK_PATIENCE))).await;
     let (mut candidates, mut absent) = (Vec::new(), Vec::new());
-    for path in paths {
-        match opener.open(path).await {
-            Ok(backend) => candidates.push(Candidate { path: path.clone(), backend }),
+    for (path, opened) in paths.iter().zip(opened) {
+        match opened {
+            Ok(device) => candidates.push(device),
             Err(e) if e.kind() == ErrorKind::Busy => return Err(e),
             Err(e) => absent.push(Absent::unopened(path, &e)),
         }
     }
     Ok((candidates, absent))
+}
+
+async fn open_within(opener: &dyn Opener, path: &str, env: &Env, limit: Duration) -> Result<Candidate> {
+    let hangs = || Error::new(ErrorKind::Timeout, format!("did not answer within {} s", limit.as_secs()));
+    deadline(env, limit, open(opener, path)).await.unwrap_or_else(|| Err(hangs().member(path)))
 }
 
 /// The opener for members: exclusive and around the page cache.

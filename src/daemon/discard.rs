@@ -10,11 +10,10 @@ use super::places::Places;
 use crate::array::Discard;
 use crate::env::Env;
 use crate::env::real::Remote;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::member::Opener;
-use crate::units::ArrayId;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What an admin wants done about a journal all of whose members are gone.
 #[derive(Debug, Clone, Default)]
@@ -48,22 +47,25 @@ impl NewJournal {
     }
 
     /// Takes note of those that are members of the array already.
-    pub fn look(&mut self, array: ArrayId, env: &Env, remote: &Remote) {
-        self.before = self.members_of(array, env, remote);
+    pub fn look(&mut self, config: &Config, env: &Env, remote: &Remote) {
+        self.before = self.seen(config, env, remote).ours;
     }
 
-    fn members_of(&self, array: ArrayId, env: &Env, remote: &Remote) -> Vec<String> {
-        let (paths, env) = (self.paths.clone(), env.clone());
-        let found = run_on(remote, move || async move {
-            let mut found = Vec::new();
+    fn seen(&self, config: &Config, env: &Env, remote: &Remote) -> Seen {
+        let (paths, env, array) = (self.paths.clone(), env.clone(), config.uuid);
+        let limit = Duration::from_millis(config.member_deadline_ms);
+        let seen = run_on(remote, move || async move {
+            let mut seen = Seen::default();
             for path in paths {
-                if identify(Path::new(&path), &env).await.is_ok_and(|(of, _)| of == array) {
-                    found.push(path);
+                match identify(&path, &env, limit).await {
+                    Ok((of, _)) if of == array => seen.ours.push(path),
+                    Err(e) if e.kind() != ErrorKind::NotFound => seen.doubtful = true,
+                    _ => {}
                 }
             }
-            Ok(found)
+            Ok(seen)
         });
-        found.unwrap_or_default()
+        seen.unwrap_or(Seen { ours: Vec::new(), doubtful: true })
     }
 
     /// Their paths.
@@ -78,11 +80,11 @@ impl NewJournal {
 
     /// The array did not start. Those that came to belong to it stay, and are listed, so that the next start
     /// finds them.
-    pub fn sort_out(self, array: ArrayId, env: &Env, remote: &Remote, config: &Config, places: &Places) {
-        let ours = self.members_of(array, env, remote);
+    pub fn sort_out(self, config: &Config, env: &Env, remote: &Remote, places: &Places) {
+        let Seen { ours, doubtful } = self.seen(config, env, remote);
         let new = |path: &String| !self.before.contains(path) && !config.members.contains(path);
         let listed: Vec<String> = ours.iter().filter(|path| new(path)).cloned().collect();
-        if ours.is_empty() {
+        if ours.is_empty() && !doubtful {
             return;
         }
         self.keep();
@@ -94,6 +96,15 @@ impl NewJournal {
             tracing::error!("cannot bring the member list up to date: {}", e.report());
         }
     }
+}
+
+/// What they are.
+#[derive(Default)]
+struct Seen {
+    /// Those that belong to the array.
+    ours: Vec<String>,
+    /// One of them could not be looked at: it may belong to the array, too.
+    doubtful: bool,
 }
 
 /// Opens them, and says what they hold unless that is to be overwritten.

@@ -2,15 +2,18 @@
 
 use super::devices;
 use super::executor::run_on;
-use crate::env::Env;
 use crate::env::real::{Runtime, RuntimeOptions};
+use crate::env::{Env, deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, JournalState, Role, SUPERBLOCK_BYTES, Superblock, pick_newest};
-use crate::member::{Backend, FileBackend, OpenOptions};
+use crate::member::{Backend, FileBackend, FileOpener, OpenOptions, Opener};
 use crate::units::{ArrayId, EventCount, JournalIndex, Lineage, MemberId, Slot};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+/// Changes and locks nothing.
+const LOOKING: OpenOptions = OpenOptions { read_only: true, lock: false, direct: true };
 /// Nothing is kept: it is over soon.
 const KEEP_BYTES: usize = 0;
 
@@ -104,7 +107,7 @@ pub fn examine(path: &Path) -> Result<ExamineReport> {
     let (env, path): (Env, PathBuf) = (runtime.env(), path.to_owned());
     let text = path.display().to_string();
     let looked = run_on(&runtime.remote(0), move || async move {
-        let backend = FileBackend::open(&path, OpenOptions { read_only: true, lock: false, direct: true })?;
+        let backend = FileBackend::open(&path, LOOKING)?;
         look(&backend, &env).await
     });
     runtime.stop();
@@ -125,14 +128,19 @@ async fn look(backend: &dyn Backend, env: &Env) -> Result<ExamineReport> {
     }
 }
 
-/// Which member of which array a file or device is; locks nothing, changes nothing.
-pub(super) async fn identify(path: &Path, env: &Env) -> Result<(ArrayId, MemberId)> {
-    let backend = FileBackend::open(path, OpenOptions { read_only: true, lock: false, direct: true })?;
-    let mut copies = Vec::new();
-    for offset in Superblock::slot_offsets(backend.size_bytes()) {
-        copies.push(read_copy(&backend, env, offset).await);
-    }
-    pick_newest(copies.into_iter()).map(|s| (s.array, s.member))
+/// Which member of which array a file or device is; locks nothing, changes nothing. `Timeout` if it has not
+/// answered after `limit`.
+pub(super) async fn identify(path: &str, env: &Env, limit: Duration) -> Result<(ArrayId, MemberId)> {
+    let looked = deadline(env, limit, async {
+        // On a worker thread: one that hangs must not hold up this one.
+        let backend = FileOpener::new(LOOKING).open(path).await?;
+        let mut copies = Vec::new();
+        for offset in Superblock::slot_offsets(backend.size_bytes()) {
+            copies.push(read_copy(&*backend, env, offset).await);
+        }
+        pick_newest(copies.into_iter()).map(|s| (s.array, s.member))
+    });
+    looked.await.unwrap_or_else(|| Err(Error::new(ErrorKind::Timeout, "does not answer").member(path)))
 }
 
 async fn read_copy(backend: &dyn Backend, env: &Env, offset: u64) -> Result<Superblock> {

@@ -22,6 +22,7 @@ mod exports;
 mod list;
 mod lock;
 mod log;
+mod log_file;
 mod places;
 mod ready;
 mod run;

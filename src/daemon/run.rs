@@ -17,6 +17,7 @@ use super::executor::run_on;
 use super::exports::{Served, wait_idle};
 use super::lock::Lock;
 use super::log::{self, LogObserver};
+use super::log_file;
 use super::places::Places;
 use super::ready::{self, Teller, Waiting};
 use super::scrub;
@@ -104,8 +105,10 @@ impl Daemon {
         wake: Sender<Wake>,
         teller: Teller,
     ) -> Result<Self> {
-        let config = Config::load(places, name)?;
+        Config::load(places, name)?;
         let lock = Lock::take(places, name)?;
+        // Whoever held the lock may have changed it.
+        let config = Config::load(places, name)?;
         let keep = usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX);
         let runtime = Runtime::start(RuntimeOptions {
             threads: config.threads.count(),
@@ -116,12 +119,12 @@ impl Daemon {
         tracing::info!("array {name}: I/O by {}, {} threads", runtime.io_description(), runtime.threads());
         let (changed, changes) = sync_channel(1);
         let mut new = NewJournal::prepare(&options.discard)?;
-        new.look(config.uuid, &runtime.env(), &runtime.remote(0));
+        new.look(&config, &runtime.env(), &runtime.remote(0));
         let observer = Arc::new(LogObserver::new(changed, teller));
         let (array, absent) = match assemble(&config, options, &new, &runtime, observer) {
             Ok(started) => started,
             Err(e) => {
-                new.sort_out(config.uuid, &runtime.env(), &runtime.remote(0), &config, places);
+                new.sort_out(&config, &runtime.env(), &runtime.remote(0), places);
                 return Err(e);
             }
         };
@@ -147,7 +150,7 @@ impl Daemon {
             io: runtime.io_description(),
             wake,
             running: Mutex::new(Some(Running { array, served })),
-            file: Mutex::new(()),
+            file: Mutex::new(config.members.iter().cloned().collect()),
             scrub: config.scrub,
             scrub_file: Mutex::default(),
         });
@@ -157,6 +160,7 @@ impl Daemon {
                 desk.save_members();
                 spawn_keeper(&desk, changes)?;
                 scrub::spawn_keeper(&desk)?;
+                log_file::spawn_keeper(places.log_file(name))?;
                 Ok(Self { name: name.to_owned(), desk, server, runtime, drain, uris, lock })
             }
             Err(e) => {
@@ -230,9 +234,10 @@ fn assemble(
     let id = config.uuid;
     run_on(&runtime.remote(0), move || async move {
         options.discard = discard::open(&options.opener, &options.env, &new, force).await?;
-        let (candidates, mut absent) = devices::open_listed(&*options.opener, &paths).await?;
-        // One that is left out as asked stays out.
-        options.unopened = absent.iter().map(|a| a.path.clone()).collect();
+        let (candidates, mut absent) =
+            devices::open_listed(&*options.opener, &paths, &options.env, options.member_deadline).await?;
+        // One that is left out as asked stays out, and whoever hangs until somebody says that it does not.
+        options.unopened = absent.iter().filter(|a| !a.hangs).map(|a| a.path.clone()).collect();
         for path in left_out {
             absent.push(absent::left_out(path, id, &options.env, options.member_deadline).await);
         }

@@ -85,10 +85,19 @@ pub(super) fn open(path: &Path, options: OpenOptions) -> Result<Opened> {
         how.read(true).write(!options.read_only).custom_flags(flags.bits()).open(path)
     };
     let mut direct = options.direct;
+    let failed_with =
+        |opened: &io::Result<File>, errno| opened.as_ref().is_err_and(|e| e.raw_os_error() == Some(errno));
     let mut opened = if direct { open_with(flags | OFlag::O_DIRECT) } else { open_with(flags) };
-    if direct && opened.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL)) {
+    if direct && failed_with(&opened, libc::EINVAL) {
         direct = false;
         opened = open_with(flags);
+    }
+    let mut attempt = 0;
+    while failed_with(&opened, libc::EBUSY) && attempt < HELD_TRIES && matches!(is_mounted(path), Ok(None)) {
+        // What a killed process had under way may not have ended.
+        attempt += 1;
+        std::thread::sleep(real::ENDING_PAUSE);
+        opened = open_with(if direct { flags | OFlag::O_DIRECT } else { flags });
     }
     let file = match opened {
         Err(e) if e.raw_os_error() == Some(libc::EBUSY) => return Err(busy_device(path, e)),
@@ -236,9 +245,8 @@ impl Opener for FileOpener {
     fn open(&self, path: &str) -> LocalFuture<'_, Result<Arc<dyn Backend>>> {
         let (path, options) = (path.to_owned(), self.options);
         Box::pin(async move {
-            let name = path.clone();
-            let opened =
-                real::offload(Line::Other, move || FileBackend::open(Path::new(&path), options)).await;
+            let (name, line) = (path.clone(), Line::of_path(&path));
+            let opened = real::offload(line, move || FileBackend::open(Path::new(&path), options)).await;
             match opened {
                 Ok(backend) => Ok(Arc::new(backend?) as Arc<dyn Backend>),
                 Err(e) => Err(Error::io("cannot open", e).member(name)),

@@ -16,7 +16,7 @@
 //! no waker: whoever changes what an earlier part may wait for calls [`Session::stir`], and all
 //! are polled again before the task sleeps.
 //!
-//! Limits: a request holds its room (bytes of payload or of reply) from the moment its header is
+//! Limits: a request holds its room (bytes of payload, of reply, or of what it takes to write zeroes) from the moment its header is
 //! accepted until its reply is sent, so a client that does not read its replies stops being read.
 
 use super::errno::Errno;
@@ -47,6 +47,9 @@ use std::task::Poll;
 const TURNS: usize = 16;
 /// Payloads up to this length are copied out of the inbox, so that one receive brings many.
 const SMALL_PAYLOAD_BYTES: usize = 16 << 10;
+
+/// Most that a volume holds to write zeroes, in steps, for one request.
+const ZERO_BYTES: u64 = 4 << 20;
 
 /// A request on its way to the volume.
 struct Job {
@@ -162,8 +165,11 @@ impl Session<'_> {
         let too_late = pin!(async {
             self.until(|s| s.guest.exports.is_shutting_down()).await;
             env.sleep(self.limits.shutdown_grace).await;
-            // Replies still to come have not been kept waiting by the peer.
-            self.until(|s| s.running.get() == 0).await;
+            if self.running.get() > 0 {
+                // Replies still to come have not been kept waiting by the peer: it has as long for them.
+                self.until(|s| s.running.get() == 0).await;
+                env.sleep(self.limits.shutdown_grace).await;
+            }
         });
         select(stalled, too_late).await;
         Error::new(ErrorKind::Timeout, "the client stalled in the middle of a message")
@@ -224,6 +230,8 @@ impl Session<'_> {
         let cost = match (&payload, &checked) {
             (Payload::Keep(len), _) => *len as u64,
             (_, Ok(Command::Read { len, .. })) => *len,
+            (_, Ok(Command::Zero { len, .. })) => (*len).min(ZERO_BYTES),
+            (_, Ok(Command::Status { .. } | Command::StatusInPayload { .. })) => reply::MAX_STATUS_BYTES,
             _ => 0,
         };
         self.take_room(cost).await;

@@ -13,7 +13,9 @@ use crate::export::Extent;
 use bytes::Bytes;
 
 /// Extents in one answer; a client asks again from where they end.
-const MAX_EXTENTS: usize = 1 << 15;
+const MAX_EXTENTS: usize = 1 << 13;
+/// Bytes of the longest answer to a status query, but for its head.
+pub(super) const MAX_STATUS_BYTES: u64 = 16 * MAX_EXTENTS as u64;
 
 /// Which request a reply belongs to.
 #[derive(Debug, Clone, Copy)]

@@ -43,10 +43,11 @@ pub enum Aim {
     Unknown,
     Unfilled,
     Scrubbed,
+    Degraded,
 }
 
 impl Aim {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Replaced,
         Self::Released,
         Self::Mended,
@@ -75,6 +76,7 @@ impl Aim {
         Self::Unknown,
         Self::Unfilled,
         Self::Scrubbed,
+        Self::Degraded,
     ];
 
     /// The script of a seed.
@@ -150,6 +152,7 @@ impl Aim {
             Self::Unknown => world.returns_without_a_checksum().await,
             Self::Unfilled => world.killed_without_a_checksum().await,
             Self::Scrubbed => world.scrubbed_and_killed().await,
+            Self::Degraded => world.whole_with_a_member_lost().await,
             Self::ImageReturns => world.image_of_a_lost_member().await,
         }?;
         world.drain().await

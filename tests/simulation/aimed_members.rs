@@ -198,7 +198,8 @@ impl World {
         self.verify_volume("with an image of a lost member back").await
     }
 
-    async fn lose_and_wait(&mut self, home: &Place) -> Check {
+    /// A member is gone, and the array knows it and has settled.
+    pub async fn lose_and_wait(&mut self, home: &Place) -> Check {
         home.disk.vanish();
         for _ in 0..60 {
             if !self.is_in_sync(&home.path) {

@@ -7,6 +7,7 @@ use palisade::member::SimDisk;
 use palisade::member::sim::{Crash, Trouble};
 use palisade::units::{Slot, StripeIndex};
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +80,30 @@ impl World {
         self.begin_write(self.block_of(stripe, 0, 0), self.io.stripe_bytes / 4096, false);
         self.until(HOME, || process.is_dead()).await;
         self.verdict()
+    }
+
+    /// A member is lost when a stripe is written whole, and the process is killed on the way. What the lost member had
+    /// of it is read from the others: as much of the stripe as that takes must be old, or new.
+    pub async fn whole_with_a_member_lost(&mut self) -> Check {
+        self.all_written().await?;
+        let (stripe, data) = (self.any_stripe(), self.random.index(2));
+        let home = self.chunk(stripe, data)?;
+        self.lose_and_wait(&home).await?;
+        self.in_use().await?;
+        let at = self.random.between(1, 4 * self.shape.width() as u64);
+        self.disks.plan_crash(at, Crash::Kill);
+        self.begin_write(self.block_of(stripe, 0, 0), self.io.stripe_bytes / 4096, false);
+        self.die(Crash::Kill, HOME).await?;
+        let when = "after a kill with a member lost";
+        self.assemble().await.map_err(|e| format!("does not start {when}: {}", e.report()))?;
+        // The checker would forgive it: a stripe may be gone if members are lost as it is written whole.
+        let Running { process, array } = self.running();
+        let (io, volume) = (Rc::clone(&self.io), array.volume());
+        let (offset, len) = (stripe * self.io.stripe_bytes, self.io.stripe_bytes);
+        if let Some(Err(e)) = process.call(async move { io.read(&*volume, offset, len).await }).await {
+            return Err(format!("read {offset}+{len} failed {when}: {}", e.report()));
+        }
+        self.verify_volume(when).await
     }
 
     /// A stripe is opened and the process killed before its home is touched; it is opened again after that, and the
@@ -180,7 +205,7 @@ impl World {
         for _ in 0..60 {
             self.begin_write(again, 64, false);
         }
-        let io = std::rc::Rc::clone(&self.io);
+        let io = Rc::clone(&self.io);
         self.until(HOME, || io.under_way.get() == 0 || disk.peek(start, 4096) != first).await;
         let pages = self.checkpoint_ranges()?;
         self.lose_unflushed(&pages).await?;

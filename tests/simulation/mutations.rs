@@ -164,7 +164,7 @@ pub const TRIALS: &[Trial] = &[
     soon(Protection::FlushMembers, "P1", Scenario::CrashDegraded),
     soon(Protection::FuaMembers, "P1", Scenario::Rot),
     soon(Protection::MergeAlone, "P2", Scenario::Mixed),
-    later(Protection::DegradedInJournal, "P3", How::Seeds(Scenario::CrashDegraded)),
+    aimed(Protection::DegradedInJournal, "P3", Aim::Degraded),
     later(Protection::ZeroBeforePunch, "P1", How::Seeds(Scenario::Hammer)),
     later(Protection::UnansweredPunch, "P5", How::Seeds(Scenario::Impostor)),
     aimed(Protection::DoubtAfterFlush, "P2", Aim::Doubted),

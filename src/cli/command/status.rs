@@ -3,7 +3,7 @@
 use crate::cli::exit::{Exit, Health};
 use crate::cli::find::{self, Found};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::out::{Out, remark};
+use crate::cli::out::{Out, complain, reader_left, remark};
 use crate::cli::render;
 use crate::cli::resolve::{Format, Status, Which};
 use crate::daemon::Places;
@@ -14,6 +14,17 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Shows it.
 pub fn status(out: &Out, places: &Places, args: &Status) -> Result<Exit> {
+    match look(out, places, args) {
+        // To whoever goes by the code alone, an array of which nothing is known is not one that is degraded.
+        Err(e) if args.exit_code && !reader_left(&e) => {
+            complain(&e);
+            Ok(Exit::Health(Health::Unknown))
+        }
+        looked => looked,
+    }
+}
+
+fn look(out: &Out, places: &Places, args: &Status) -> Result<Exit> {
     let mut arrays = fetch(places, &args.which)?;
     if args.watch {
         let interrupt = Interrupt::watch()?;

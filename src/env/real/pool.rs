@@ -10,6 +10,7 @@ use super::driver::Completion;
 use super::inbox::{Inbox, Message};
 use super::op::Op;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,11 +21,20 @@ use std::time::Duration;
 const THREADS_PER_FILE: usize = 6;
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What stands in one line: the work on one open file, or everything else.
+/// What stands in one line: the work on one open file, or on one path, by a hash of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Line {
     File(RawFd),
-    Other,
+    Path(u64),
+}
+
+impl Line {
+    /// The line of a path: two may share one, if they have to.
+    pub(crate) fn of_path(path: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
+        Self::Path(hasher.finish())
+    }
 }
 
 /// Work for a thread of the pool.

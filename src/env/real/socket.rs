@@ -18,6 +18,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+/// An idle TCP peer is asked after so many seconds whether it is still there,
+const KEEP_IDLE_S: u32 = 60;
+/// again every so many,
+const KEEP_INTERVAL_S: u32 = 10;
+/// and so often before it counts as gone.
+const KEEP_COUNT: u32 = 6;
+
 /// A connected socket. It belongs to the thread that wrapped it.
 ///
 /// A receive that is dropped before it ends may take bytes with it: keep it and poll it again
@@ -29,8 +36,12 @@ pub struct Socket {
 impl Socket {
     /// Wraps a connected socket for the current thread. Small messages on TCP are sent at once.
     pub fn from_fd(fd: OwnedFd) -> Self {
-        // Only TCP has it; others refuse, which is fine.
+        // Only TCP has them; others refuse, which is fine.
         let _ = setsockopt(&fd, sockopt::TcpNoDelay, &true);
+        let _ = setsockopt(&fd, sockopt::TcpKeepIdle, &KEEP_IDLE_S);
+        let _ = setsockopt(&fd, sockopt::TcpKeepInterval, &KEEP_INTERVAL_S);
+        let _ = setsockopt(&fd, sockopt::TcpKeepCount, &KEEP_COUNT);
+        let _ = setsockopt(&fd, sockopt::KeepAlive, &true);
         suit_driver(fd.as_fd());
         Self { fd: Arc::new(fd) }
     }
