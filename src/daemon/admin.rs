@@ -141,7 +141,7 @@ impl Desk {
     }
 
     async fn replace(&self, body: ReplaceBody) -> Result<Reply> {
-        check_new(&body.new)?;
+        check_new(&body.new).await?;
         let body = ReplaceBody { old: self.meant(body.old)?, ..body };
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
@@ -162,7 +162,7 @@ impl Desk {
     }
 
     async fn add(&self, body: AddBody) -> Result<Reply> {
-        check_new(&body.path)?;
+        check_new(&body.path).await?;
         let (opener, env) = (Arc::clone(&self.opener), self.env.clone());
         let attach = move |array: Arc<Array>| async move {
             let opened = devices::open(&*opener, &body.path).await;
@@ -251,11 +251,14 @@ impl Admin for Clerk {
     }
 }
 
-fn check_new(path: &str) -> Result<()> {
+async fn check_new(path: &str) -> Result<()> {
     if !std::path::Path::new(path).is_absolute() || path.contains('\0') {
         return Err(Error::new(ErrorKind::InvalidInput, format!("'{path}' is not an absolute path")));
     }
-    devices::check_unused(path)
+    // A path that hangs holds up nobody else who asks.
+    let path = path.to_owned();
+    let checked = tokio::task::spawn_blocking(move || devices::check_unused(&path)).await;
+    checked.map_err(|e| Error::new(ErrorKind::Failed, "cannot look at it").source(e))?
 }
 
 /// What the configuration must list: everything attached, everything the array still counts as
