@@ -163,6 +163,8 @@ protections! {
     TablesAfterScrub,
     /// The checksums of a stripe are durable before the epoch map says at home that it is allocated.
     TablesBeforeMap,
+    /// Checksum tables go home to those who are members by then.
+    TablesOfTheNew,
 
     // Replacements.
     /// A stripe is locked while it is rebuilt.

@@ -352,6 +352,17 @@ const REGRESSIONS_OF_JOURNAL_MEMBERS: &[(u64, &str)] = &[
 /// With the journal where the seed has it.
 const REGRESSIONS_OF_KINDS: &[(u64, Scenario, &str)] = &[
     (
+        429_100_145,
+        Scenario::Degraded,
+        "checksums of a replacement were forgotten as tables went home to who had been members before",
+    ),
+    (
+        410_100_016,
+        Scenario::Impostor,
+        "the checker's own: a disk that is back serves nobody who had it open before",
+    ),
+    (410_100_378, Scenario::Impostor, "the same, with a punch that hangs"),
+    (
         395_002_601,
         Scenario::Upheaval,
         "status took what is kept for members that could not take it for a hole",

@@ -48,6 +48,10 @@ impl Drop for Ticket<'_> {
     }
 }
 
+fn stopping() -> Error {
+    Error::new(ErrorKind::ShuttingDown, "the array is being stopped")
+}
+
 impl Activity {
     /// `writing`: the members say "not clean".
     pub fn new(coordinator: Arc<Coordinator>, writing: bool) -> Self {
@@ -60,7 +64,7 @@ impl Activity {
             {
                 let mut now = self.now();
                 if now.stopped {
-                    return Err(Error::new(ErrorKind::ShuttingDown, "the array is being stopped"));
+                    return Err(stopping());
                 }
                 if now.writing {
                     now.under_way += 1;
@@ -77,6 +81,14 @@ impl Activity {
                 self.coordinator.commit_with(&proof, true, |m| m.clean = false).await?;
                 self.now().writing = true;
             }
+        }
+    }
+
+    /// Ends a long request, of which there is `more` to do, when the array is to stop.
+    pub fn may_go_on(&self, more: bool) -> Result<()> {
+        match more && self.now().stopped {
+            true => Err(stopping()),
+            false => Ok(()),
         }
     }
 

@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// What writing zeroes is cut into, in bytes, where it cannot be punched.
 const ZERO_STEP: u64 = 4 << 20;
 
+/// Stripes given back before it is looked again whether the array is to stop.
+const STRIPES_STEP: u64 = 4096;
+
 /// The data path's entrance.
 pub(super) struct ArrayVolume {
     pub env: Env,
@@ -144,9 +147,9 @@ impl Volume for ArrayVolume {
                 return Err(Error::new(ErrorKind::Unsupported, what));
             }
             let persistence = persistence(options.durability);
-            let env = self.env.clone();
+            let (env, activity) = (self.env.clone(), Arc::clone(&self.activity));
             self.to_the_end(|s| async move {
-                zero(&env, &s, cut, persistence).await?;
+                zero(&env, &s, &activity, cut, persistence).await?;
                 match persistence {
                     Persistence::Synced => s.flush_answered().await,
                     Persistence::Cached => Ok(()),
@@ -169,8 +172,9 @@ impl Volume for ArrayVolume {
             if cut.stripes == 0 {
                 return Ok(());
             }
+            let activity = Arc::clone(&self.activity);
             self.to_the_end(|s| async move {
-                s.zero_run(cut.first, cut.stripes).await?;
+                give_back(&s, &activity, &cut).await?;
                 match durability {
                     Durability::Durable => s.flush_answered().await,
                     Durability::Volatile => Ok(()),
@@ -198,8 +202,15 @@ impl Volume for ArrayVolume {
     }
 }
 
-async fn zero(env: &Env, stripes: &Arc<Stripes>, cut: Cut, persistence: Persistence) -> Result<()> {
-    for (offset, len) in cut.parts {
+/// In steps: an array that is to stop waits for one of them, not for all of a large request.
+async fn zero(
+    env: &Env,
+    stripes: &Arc<Stripes>,
+    activity: &Activity,
+    cut: Cut,
+    persistence: Persistence,
+) -> Result<()> {
+    for &(offset, len) in &cut.parts {
         let longest = usize::try_from(len.min(ZERO_STEP)).unwrap_or(0);
         let zeroes = env.buffers().take_zeroed(longest).freeze();
         let mut done = 0;
@@ -208,10 +219,20 @@ async fn zero(env: &Env, stripes: &Arc<Stripes>, cut: Cut, persistence: Persiste
             let piece = zeroes.slice(..usize::try_from(now).unwrap_or(longest));
             stripes.write(offset + done, piece, persistence).await?;
             done += now;
+            activity.may_go_on(done < len)?;
         }
     }
-    match cut.stripes {
-        0 => Ok(()),
-        count => stripes.zero_run(cut.first, count).await,
+    give_back(stripes, activity, &cut).await
+}
+
+/// Zeroes the whole stripes of a cut, in steps, too.
+async fn give_back(stripes: &Arc<Stripes>, activity: &Activity, cut: &Cut) -> Result<()> {
+    let mut done = 0;
+    while done < cut.stripes {
+        let now = (cut.stripes - done).min(STRIPES_STEP);
+        stripes.zero_run(StripeIndex(cut.first.0 + done), now).await?;
+        done += now;
+        activity.may_go_on(done < cut.stripes)?;
     }
+    Ok(())
 }

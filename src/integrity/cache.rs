@@ -79,14 +79,17 @@ impl Integrity {
         tables.values().map(|t| t.not_home()).sum()
     }
 
-    /// Brings every changed page home, to `members`; what was known of others is forgotten. Do not
-    /// drop half-way, nor run twice at once.
-    pub async fn write_home(&self, members: &[Arc<Member>]) -> Vec<Unwritten> {
-        let tables: Vec<Arc<Table>> = {
+    /// Brings every changed page home, to those who are `members` now; what was known of others is forgotten.
+    /// Do not drop half-way, nor run twice at once.
+    pub async fn write_home(&self, members: impl FnOnce() -> Vec<Arc<Member>>) -> Vec<Unwritten> {
+        let (members, tables): (_, Vec<Arc<Table>>) = {
             let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+            // Asked only now: whoever has a table by now counts by now.
+            let members = members();
             let others = tables.extract_if(.., |id, _| members.iter().all(|m| m.id() != *id));
             others.for_each(|(_, table)| table.forget());
-            tables.values().cloned().collect()
+            let tables = tables.values().cloned().collect();
+            (members, tables)
         };
         members.iter().for_each(|member| drop(self.table(member)));
         let unwritten = join_all(tables.iter().map(|t| t.write_home())).await.into_iter().flatten();

@@ -118,15 +118,20 @@ impl Stripes {
     }
 
     async fn write_pages(&self) -> Result<()> {
-        let members: Vec<Arc<Member>> = self.membership.roster().members().cloned().collect();
-        let mut outcome = self.write_checksums(&members).await;
+        let members = || -> Vec<Arc<Member>> { self.membership.roster().members().cloned().collect() };
+        let before = if without(Protection::TablesOfTheNew) { members() } else { Vec::new() };
+        let mut outcome = self.write_checksums(members).await;
         let (changed, has_new) = self.epochs.begin();
         // What the tables say counts once a stripe is allocated, also of those of its blocks that were never
         // written: without its journal an array has nothing else.
         if has_new && !without(Protection::TablesBeforeMap) {
-            outcome = self.write_checksums(&members).await.and(outcome);
+            // Somebody may have taken the place of one that was lost meanwhile.
+            let by_now = || if without(Protection::TablesOfTheNew) { before } else { members() };
+            outcome = self.write_checksums(by_now).await.and(outcome);
             outcome = self.flush().await.and(outcome);
         }
+        // Whoever joins from here on is brought all of the map.
+        let members = members();
         for some in changed.chunks(BATCH) {
             let writes = some.iter().map(|(page, bytes, pin)| {
                 let members = &members;
@@ -144,7 +149,7 @@ impl Stripes {
         outcome
     }
 
-    async fn write_checksums(&self, members: &[Arc<Member>]) -> Result<()> {
+    async fn write_checksums(&self, members: impl FnOnce() -> Vec<Arc<Member>>) -> Result<()> {
         let mut outcome = Ok(());
         for unwritten in self.integrity.write_home(members).await {
             outcome = self.settle(&unwritten.member, unwritten.error).await.and(outcome);

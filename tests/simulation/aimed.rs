@@ -44,10 +44,11 @@ pub enum Aim {
     Unfilled,
     Scrubbed,
     Degraded,
+    Joined,
 }
 
 impl Aim {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Replaced,
         Self::Released,
         Self::Mended,
@@ -77,6 +78,7 @@ impl Aim {
         Self::Unfilled,
         Self::Scrubbed,
         Self::Degraded,
+        Self::Joined,
     ];
 
     /// The script of a seed.
@@ -153,6 +155,7 @@ impl Aim {
             Self::Unfilled => world.killed_without_a_checksum().await,
             Self::Scrubbed => world.scrubbed_and_killed().await,
             Self::Degraded => world.whole_with_a_member_lost().await,
+            Self::Joined => world.filled_as_tables_go_home().await,
             Self::ImageReturns => world.image_of_a_lost_member().await,
         }?;
         world.drain().await

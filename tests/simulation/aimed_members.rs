@@ -8,6 +8,7 @@ use palisade::env::Environment;
 use palisade::format::Superblock;
 use palisade::member::SimDisk;
 use palisade::member::sim::Crash;
+use palisade::units::BLOCK_BYTES;
 use std::time::Duration;
 
 /// Whatever is written is home, with its tables, and the journal empty.
@@ -265,6 +266,28 @@ impl World {
         self.crash(Crash::Kill);
         self.disks.detach(&other.path);
         self.start_and_look("with another member missing after a scrub").await
+    }
+
+    /// A member hangs before the checksums of a new stripe go home to it. It is lost over a probe before that is given up,
+    /// and a spare filled in its place. Then another member is missing.
+    pub async fn filled_as_tables_go_home(&mut self) -> Check {
+        self.fill(self.volume_bytes / 2).await?;
+        self.start_afresh().await?;
+        self.add_spare().await?;
+        self.in_use().await?;
+        // Members are probed every half a second.
+        let pause = self.random.between(SETTLED_MS, SETTLED_MS + 500);
+        self.idle(pause).await?;
+        let stripe = self.volume_bytes / self.io.stripe_bytes - 1 - self.random.between(1, 8);
+        let (home, other) = (self.chunk(stripe, 0)?, self.chunk(stripe, 1)?);
+        self.write_blocks(self.block_of(stripe, 0, 0), self.io.stripe_bytes / BLOCK_BYTES, true).await?;
+        home.disk.hang();
+        self.idle(4 * SETTLED_MS).await?;
+        self.wait_for("the spare to be filled", Self::is_whole).await?;
+        self.crash(Crash::Kill);
+        self.disks.detach(&home.path);
+        self.disks.detach(&other.path);
+        self.start_and_look("with another member missing than the one that was replaced").await
     }
 
     /// A page of a member's checksums cannot be read when it is to be changed, nor can a block of another member, so

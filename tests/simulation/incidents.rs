@@ -222,7 +222,7 @@ impl World {
         }
     }
 
-    async fn add_spare(&mut self) -> Check {
+    pub async fn add_spare(&mut self) -> Check {
         let spares = self.report().members.iter().filter(|m| m.state == MemberState::Spare).count();
         if spares >= 2 {
             return Ok(());

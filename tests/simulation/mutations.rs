@@ -200,6 +200,7 @@ pub const TRIALS: &[Trial] = &[
     aimed(Protection::UnknownIsGap, "P1", Aim::Unfilled),
     aimed(Protection::TablesAfterScrub, "P1", Aim::Scrubbed),
     later(Protection::TablesBeforeMap, "P3", How::Seeds(Scenario::Discard)),
+    aimed(Protection::TablesOfTheNew, "P1", Aim::Joined),
     later(Protection::RebuildLock, "P3", How::Seeds(Scenario::Mixed)),
     aimed(Protection::RebuiltForgotten, "P1", Aim::Forgotten),
     aimed(Protection::UnknownFilled, "P1", Aim::Unknown),

@@ -105,16 +105,14 @@ impl fmt::Display for Failure {
         if let Some(journal) = self.options.journal {
             scenario.push_str(&format!(" --journal {journal}"));
         }
+        if let Some(steps) = self.options.steps {
+            scenario.push_str(&format!(" --steps {steps}"));
+        }
         write!(
             f,
             "seed {} ({}) failed in step {}:\n  {}\nreplay: cargo run --release --example simulate -- \
-             --seed {}{scenario} --steps {} --trace",
-            self.options.seed,
-            self.about,
-            self.step,
-            self.message,
-            self.options.seed,
-            self.step + 1
+             --seed {}{scenario} --trace",
+            self.options.seed, self.about, self.step, self.message, self.options.seed
         )
     }
 }
