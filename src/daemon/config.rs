@@ -111,11 +111,11 @@ pub(super) fn size<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Op
     }
 }
 
-/// A 32nd of this machine's memory, 128 MiB to 1 GiB: the more may wait, the more goes home together.
+/// A 16th of this machine's memory, 128 MiB to 2 GiB: the more may wait, the more goes home together.
 fn default_staging() -> u64 {
     const STEP: u64 = 64 << 20;
     let memory = nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total());
-    (memory / 32 / STEP * STEP).clamp(2 * STEP, 16 * STEP)
+    (memory / 16 / STEP * STEP).clamp(2 * STEP, 32 * STEP)
 }
 
 impl Config {

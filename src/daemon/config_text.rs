@@ -85,7 +85,7 @@ members = {members}
 # How members are driven: auto, io_uring or portable.
 io = {io}
 
-# Threads that serve requests: 1 to 64, or \"auto\", one for each two CPUs up to four.
+# Threads that serve requests: 1 to 64, or \"auto\", one for each CPU up to four.
 threads = {threads}
 
 # How long, in microseconds, a busy thread looks for the end of I/O before it sleeps. Quicker answers

@@ -11,7 +11,7 @@ const AUTO_MAX: usize = 4;
 /// How many threads serve requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Threads {
-    /// One for each two CPUs, up to four: clients, and the kernel's part of the I/O, want theirs.
+    /// One for each CPU, up to four.
     #[default]
     Auto,
     /// So many.
@@ -29,7 +29,7 @@ impl Threads {
 }
 
 fn for_cpus(cpus: usize) -> usize {
-    (cpus / 2).clamp(1, AUTO_MAX)
+    cpus.clamp(1, AUTO_MAX)
 }
 
 /// As the file has it.
@@ -69,8 +69,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_left_half_of_the_cpus() {
-        assert_eq!([1, 2, 3, 4, 8, 64].map(for_cpus), [1, 1, 1, 2, 4, 4]);
+    fn there_are_as_many_as_cpus_and_not_too_many() {
+        assert_eq!([1, 2, 3, 4, 8, 64].map(for_cpus), [1, 2, 3, 4, 4, 4]);
         assert!(RANGE.contains(&Threads::Auto.count()));
         assert_eq!(Threads::Count(7).count(), 7);
     }
