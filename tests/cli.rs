@@ -82,7 +82,6 @@ fn an_unknown_array_is_an_error_that_lists_the_known_ones() {
         "start tnk --foreground",
         "stop tnk",
         "status tnk",
-        "status tnk --exit-code",
         "fail tnk 0",
         "replace tnk 0 new",
         "add tnk new",
@@ -92,6 +91,7 @@ fn an_unknown_array_is_an_error_that_lists_the_known_ones() {
     for line in lines {
         home.run(line).ends(1).says(&["palisade: there is no array named tnk", "try: palisade create tnk"]);
     }
+    home.run("status tnk --exit-code").ends(4).says(&["palisade: there is no array named tnk"]);
     home.configure("tank");
     home.configure("vault");
     for line in lines {

@@ -113,9 +113,14 @@ pub(super) fn size<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Op
 
 /// A 16th of this machine's memory, 128 MiB to 2 GiB: the more may wait, the more goes home together.
 fn default_staging() -> u64 {
-    const STEP: u64 = 64 << 20;
-    let memory = nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total());
-    (memory / 16 / STEP * STEP).clamp(2 * STEP, 32 * STEP)
+    staging_for(nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total()))
+}
+
+/// In steps that a size in the file can name: `704M`, `1.25G`.
+fn staging_for(memory: u64) -> u64 {
+    let wanted = (memory / 16).clamp(128 << 20, 2 << 30);
+    let step = if wanted < 1 << 30 { 64 << 20 } else { 256 << 20 };
+    wanted / step * step
 }
 
 impl Config {
@@ -331,6 +336,15 @@ mod tests {
         assert_eq!(Config::load(&places, "tank").unwrap(), config);
         assert_eq!(config.save_new(&places).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(places.names().unwrap(), ["tank"], "no temporary file is left");
+    }
+
+    #[test]
+    fn staging_grows_with_the_memory_and_can_be_written_down() {
+        let sizes = [0, 1 << 30, 8 << 30, 23 << 30, 30 << 30, 1 << 40].map(staging_for);
+        assert_eq!(sizes.map(format_size), ["128M", "128M", "512M", "1.25G", "1.75G", "2G"]);
+        for size in sizes {
+            assert_eq!(parse_size(&format_size(size)).unwrap(), size);
+        }
     }
 
     #[test]
