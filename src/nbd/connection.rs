@@ -16,8 +16,9 @@
 //! no waker: whoever changes what an earlier part may wait for calls [`Session::stir`], and all
 //! are polled again before the task sleeps.
 //!
-//! Limits: a request holds its room (bytes of payload, of reply, or of what it takes to write zeroes) from the moment its header is
-//! accepted until its reply is sent, so a client that does not read its replies stops being read.
+//! Limits: a request holds its room (bytes of payload, of reply, or of what it takes to write zeroes)
+//! from the moment its header is accepted until its reply is sent, so a client that does not read its
+//! replies stops being read.
 
 use super::errno::Errno;
 use super::exports::Guest;
@@ -48,7 +49,7 @@ const TURNS: usize = 16;
 /// Payloads up to this length are copied out of the inbox, so that one receive brings many.
 const SMALL_PAYLOAD_BYTES: usize = 16 << 10;
 
-/// Most that a volume holds to write zeroes, in steps, for one request.
+/// Most bytes that an array holds at once to write zeroes for one request: it does so in steps.
 const ZERO_BYTES: u64 = 4 << 20;
 
 /// A request on its way to the volume.
