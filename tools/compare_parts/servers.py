@@ -109,12 +109,12 @@ class Palisade(Server):
     def configure(self, path, staging):
         """Gives it so much staging memory, if that is said; answers how much it has."""
         text = path.read_text()
-        found = re.search(r'(?m)^staging = "(\d+)([MG])"$', text)
+        found = re.search(r'(?m)^staging = "([\d.]+)([MG])"$', text)
         if not found:
             raise Trouble(f"{path} has no line for staging in MiB or GiB")
         if staging:
             path.write_text(text.replace(found[0], f'staging = "{staging}"'))
-        return staging or int(found[1]) * (GIB if found[2] == "G" else MIB)
+        return staging or int(float(found[1]) * (GIB if found[2] == "G" else MIB))
 
     def command(self, verb, *args):
         return run(self.binary, verb, self.name, *args, env=self.env)
