@@ -1,10 +1,14 @@
-//! Encode, decode and update of 64 KiB shards, each engine next to `reed-solomon-erasure`.
+//! Encode, decode and update of 64 KiB shards, each engine next to `reed-solomon-erasure`, and to ISA-L if it is
+//! installed (Debian: `libisal2`; `ISAL=/path/to/libisal.so.2` for another one).
 //!
-//! Rates are of data read: `k` shards for encode and decode, the delta for update. The peer in its
+//! Rates are of data read: `k` shards for encode and decode, the delta for update. reed-solomon-erasure in its
 //! fast form (needs AVX2): `cargo bench --bench codec --features reed-solomon-erasure/simd-accel`.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should stop")]
 
+mod bench_codec;
+
+use bench_codec::IsaL;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use palisade::codec::{Codec, available_engines};
@@ -96,7 +100,47 @@ fn the_crate(group: &mut Group, operation: &str, k: usize, m: usize, pool: &Buff
     }
 }
 
+/// The factors by which `run` makes its outputs of `inputs` shards: it is asked what it makes of a one in each.
+fn factors(inputs: usize, outputs: usize, mut run: impl FnMut(&[&[u8]], &mut [&mut [u8]])) -> Vec<Vec<u8>> {
+    let mut rows = vec![vec![0; inputs]; outputs];
+    for input in 0..inputs {
+        let ones: Vec<[u8; 1]> = (0..inputs).map(|i| [u8::from(i == input)]).collect();
+        let mut made = vec![[0_u8; 1]; outputs];
+        let sources: Vec<&[u8]> = ones.iter().map(|b| &b[..]).collect();
+        run(&sources, &mut made.iter_mut().map(|b| &mut b[..]).collect::<Vec<_>>());
+        rows.iter_mut().zip(&made).for_each(|(row, [factor])| row[input] = *factor);
+    }
+    rows
+}
+
+/// What ISA-L would use does what ours does, which is checked before it is timed.
+fn isa_l(group: &mut Group, isa_l: IsaL, operation: &str, k: usize, m: usize, pool: &BufferPool) {
+    let code = Codec::new(k, m).unwrap();
+    let ours = |sources: &[&[u8]], outputs: &mut [&mut [u8]]| {
+        let outputs = outputs.iter_mut().map(|o| &mut **o).enumerate();
+        if operation == "encode" {
+            code.encode(sources, &mut outputs.collect::<Vec<_>>()).unwrap();
+        } else {
+            let mut missing: Vec<_> = outputs.collect();
+            let present: Vec<_> = sources.iter().copied().zip(missing.len()..).map(|(s, i)| (i, s)).collect();
+            code.reconstruct(&present, &mut missing).unwrap();
+        }
+    };
+    let outputs = if operation == "decode 1 lost" { 1 } else { m };
+    let mut combination = isa_l.combination(&factors(k, outputs, ours));
+    let sources = shards(pool, k);
+    let sources = slices(&sources);
+    let (mut expected, mut made) = (shards(pool, outputs), shards(pool, outputs));
+    ours(&sources, &mut expected.iter_mut().map(|b| &mut **b).collect::<Vec<_>>());
+    let mut to: Vec<&mut [u8]> = made.iter_mut().map(|b| &mut **b).collect();
+    combination.run(&sources, &mut to);
+    assert!(to.iter().zip(&expected).all(|(a, b)| **a == **b), "ISA-L computes something else");
+    let id = BenchmarkId::new("isa-l", format!("{k}+{m}"));
+    group.bench_function(id, |b| b.iter(|| combination.run(&sources, &mut to)));
+}
+
 fn main() {
+    let library = IsaL::load().inspect_err(|e| eprintln!("without ISA-L: {e}")).ok();
     let mut criterion = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(150))
@@ -110,6 +154,10 @@ fn main() {
             group.throughput(Throughput::Bytes((read * SHARD_BYTES) as u64));
             our_engines(&mut group, operation, k, m, &pool);
             the_crate(&mut group, operation, k, m, &pool);
+            // It has an update, too, but of one source's tables among all: not what is timed here.
+            if let Some(library) = library.filter(|_| operation != "update") {
+                isa_l(&mut group, library, operation, k, m, &pool);
+            }
         }
         group.finish();
     }

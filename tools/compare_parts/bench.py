@@ -3,6 +3,7 @@ import os, sys
 
 from . import fio
 from .bounds import Raw
+from .codec import LABELS, Codec
 from .kernel import Btrfs, Md
 from .servers import DATA, JOURNAL, PARITY, Nbdkit, NbdkitMemory, Palisade, QemuNbd
 from .system import GIB, MIB, Scratch, Trouble, free_bytes, machine, need
@@ -10,7 +11,7 @@ from .system import GIB, MIB, Scratch, Trouble, free_bytes, machine, need
 LOOPS = "palisade, loops"
 # What can be left out, and the peers that are gone with it.
 FAMILIES = {"qemu": ["qemu"], "nbdkit": ["nbdkit", "nbdkit-memory"], "btrfs": ["btrfs6", "btrfs5", "btrfs6-tmpfs"],
-            "md": ["md"]}
+            "md": ["md"], "codec": ["codec"]}
 
 
 def palisade(key, label, loops, on_tmpfs=False):
@@ -38,6 +39,7 @@ PEERS = {
     "palisade-tmpfs": palisade("palisade-tmpfs", "palisade, tmpfs", lambda b: False, True),
     "nbdkit-memory": (NbdkitMemory, NbdkitMemory),
     "btrfs6-tmpfs": btrfs("btrfs6-tmpfs", 6, 2, True),
+    "codec": (Codec, Codec),
 }
 ON_TMPFS = ("palisade-tmpfs", "nbdkit-memory", "btrfs6-tmpfs")
 
@@ -61,6 +63,8 @@ class Bench:
     def _absent(self):
         """Peers that are not measured, and why."""
         gone = {key: f"left out (--without {family})" for family in self.args.without for key in FAMILIES[family]}
+        if self.args.quick and not self.args.only:
+            gone["codec"] = "left out (--quick)"
         why = Md.absence()
         if why and "md" not in gone:
             gone["md"] = why
@@ -110,7 +114,7 @@ class Bench:
         if key not in self.made:
             self.say(f"preparing {key}")
             made = PEERS[key][1](self, self.args.tmpfs_size if key in ON_TMPFS else self.args.size)
-            if not isinstance(made, Raw):
+            if not isinstance(made, (Raw, Codec)):
                 fio.fill(made)
             self.made[key] = made
         return self.made[key]
@@ -119,7 +123,7 @@ class Bench:
         return [peer for peer in map(self.peer, keys) if peer]
 
     def label(self, key):
-        return self.made[key].label if key in self.made else key
+        return LABELS.get(key) or (self.made[key].label if key in self.made else key)
 
     def settle(self):
         """No peer works on what was written before while another is measured."""

@@ -3,6 +3,7 @@ import dataclasses, json, pathlib, statistics
 
 from .bench import PEERS
 from .chart import Bar, Group, chart
+from .codec import LABELS, OPERATIONS, SHAPES
 from .system import GIB, MIB
 from .targets import verdicts
 
@@ -18,6 +19,8 @@ TITLES = {
     "tmpfs-read4k": "4K random read, q16 x 4", "tmpfs-write4k": "4K random write, q16 x 4",
     "tmpfs-write1m": "1M sequential write, q8",
 }
+CODEC = tuple(f"{operation} {shape}" for operation in OPERATIONS for shape in SHAPES)
+TITLES.update((row, row) for row in CODEC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,7 @@ SECTIONS = [
     Section("Latency while rebuilding", "p99, us", "p99_us", ("p99-healthy", "p99-lost", "p99-rebuilding")),
     Section("Members on tmpfs", "requests per second", "iops", ("tmpfs-read4k", "tmpfs-write4k"), "tmpfs-iops"),
     Section("Members on tmpfs", "MiB/s", "mib_s", ("tmpfs-write1m",), "tmpfs-throughput"),
+    Section("The codec", "one thread, in cache, GB/s of data", "gb_s", CODEC, "codec", 1),
 ]
 
 
@@ -74,11 +78,11 @@ class Report:
         lines = [
             f"Machine: {b.machine}. {f'Medians of {rounds} interleaved rounds' if rounds > 1 else 'One round'} of "
             f"{a.seconds} s each, of {a.sustained} s where writes last; {a.size / GIB:g} GiB of each volume are used, "
-            f"{a.tmpfs_size / GIB:g} GiB on tmpfs; a burst is {self.bench.burst / MIB:g} MiB, palisade's staging "
-            f"{self.bench.staging / MIB:g} MiB.", "",
+            f"{a.tmpfs_size / GIB:g} GiB on tmpfs; a burst is {b.burst / MIB:g} MiB"
+            + (f", palisade's staging {b.staging / MIB:g} MiB." if b.staging else "."), "",
             f"- palisade: 4+2, checksums verified at every read; over {on}. NBD over a unix socket, as the other "
             "servers.",
-            *(f"- {self.note(key)}" for key in ("palisade-loop", "qemu", "nbdkit", "btrfs6", "md")
+            *(f"- {self.note(key)}" for key in ("palisade-loop", "qemu", "nbdkit", "btrfs6", "md", "codec")
               if any(key in row.peers for row in b.rows)),
         ]
         if self.broken_off:
@@ -94,9 +98,15 @@ class Report:
             "btrfs6": "btrfs RAID 6 and 5: six loop devices (direct I/O), checksums, one file; fio io_uring, O_DIRECT, "
                       "without NBD.",
             "md": "Linux md RAID 6: six loop devices (direct I/O); fio io_uring, O_DIRECT, without NBD. No checksums.",
+            "codec": f"the codec: shards of 64 KiB, the engine that this CPU gets{self.engine()}. ISA-L as it is "
+                     "installed, its tables made beforehand; reed-solomon-erasure with simd-accel.",
         }[key]
         why = self.bench.absent.get(key)
         return f"{about.split(':')[0]}: not measured, {why}." if why else about
+
+    def engine(self):
+        runs = self.found.get(CODEC[0], {}).get("codec")
+        return f", {runs[0]['engine']}" if runs else ""
 
     def targets(self):
         if not self.verdicts:
@@ -111,7 +121,7 @@ class Report:
 
     def section(self, folder, section):
         rows = [row for row in section.rows if row in self.found]
-        keys = [k for k in PEERS if any(self.mid(row, k, section.metric) is not None for row in rows)]
+        keys = [k for k in {**PEERS, **LABELS} if any(self.mid(row, k, section.metric) is not None for row in rows)]
         if not keys:
             return []
         lines = [f"## {section.title}, {section.unit}", "", f"| | {' | '.join(self.bench.label(k) for k in keys)} |",
@@ -129,7 +139,7 @@ class Report:
         return parts
 
     def bar(self, row, key, section):
-        kind = "own" if key.startswith("palisade") else "limit" if key == "raw" else "peer"
+        kind = "own" if key.startswith(("palisade", "codec")) else "limit" if key == "raw" else "peer"
         return Bar(self.bench.label(key), self.mid(row, key, section.metric), kind)
 
     def memory(self):

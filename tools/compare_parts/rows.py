@@ -153,6 +153,12 @@ def memory(b):
                                   "resident_mib": memory_mib(palisade.pid, "VmRSS"), "bound_mib": bound})
 
 
+def codec(b):
+    found = b.peer("codec")
+    for what, key, figures in found.rates(b.args.quick) if found else ():
+        b.note(what, key, figures)
+
+
 ROWS = [
     timed("read4k-q1", DISK, Job("randread", "4k", 1)),
     timed("read4k-q16x1", DISK, READ_4K),
@@ -171,6 +177,7 @@ ROWS = [
     timed("tmpfs-read4k", MEMORY, READS_4K),
     timed("tmpfs-write4k", MEMORY, SMALL_WRITES),
     timed("tmpfs-write1m", MEMORY, WRITE_1M),
+    Row("codec", ("codec",), codec),
 ]
 
 

@@ -10,6 +10,7 @@ LIMIT_S = 3600
 PACKAGES = {
     "fio": "fio", "qemu-nbd": "qemu-utils", "nbdkit": "nbdkit", "btrfs": "btrfs-progs", "mkfs.btrfs": "btrfs-progs",
     "losetup": "mount", "mount": "mount", "umount": "mount", "mdadm": "mdadm", "blockdev": "util-linux",
+    "cargo": "cargo",
 }
 
 

@@ -3,6 +3,8 @@ figure of palisade's own; the median of the rounds counts."""
 import dataclasses, statistics
 from typing import Callable
 
+from .codec import OPERATIONS, SHAPES
+
 
 @dataclasses.dataclass(frozen=True)
 class Target:
@@ -20,6 +22,14 @@ def ratio(row, what, limit, peer, metric, other, own="palisade"):
     """Of a figure of palisade to that of a peer, in the same row and round."""
     return Target(row, what, f"at least {limit:g} x {other}", limit, True, "x",
                   lambda get: get(row, own, metric) / get(row, peer, metric))
+
+
+def codec(operation, own, peer, name):
+    """The worst of all shapes."""
+    rows = [f"{operation} {shape}" for shape in SHAPES]
+    engine = "portable engine, " if own == "codec-portable" else ""
+    return Target(rows[0], f"{engine}{operation}, one thread, worst of {', '.join(SHAPES)}", f"at least 1 x {name}", 1,
+                  True, "x", lambda get: min(get(row, own, "gb_s") / get(row, peer, "gb_s") for row in rows))
 
 
 QEMU, LIMIT, BTRFS = "qemu-nbd on one raw file", "the disk's limit", "btrfs RAID 6, both on loops"
@@ -60,6 +70,8 @@ def targets(on_loops):
               "palisade-tmpfs"),
         Target("tmpfs-write1m", "members on tmpfs: 1M sequential write", "at least 2 GB/s", 2, True, "GB/s",
                lambda get: get("tmpfs-write1m", "palisade-tmpfs", "mib_s") * 2**20 / 1e9),
+        *(codec(operation, "codec", "isa-l", "ISA-L") for operation in OPERATIONS),
+        codec("encode", "codec-portable", "reed-solomon-erasure", "reed-solomon-erasure with SIMD"),
     ]
 
 
