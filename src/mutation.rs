@@ -47,6 +47,8 @@ protections! {
     FailedFrameWrite,
     /// A frame continues the chain only if it names the nonce of the one before.
     NonceChain,
+    /// A frame that cannot be put together does not hide another one in its place.
+    EveryFrameTried,
     /// A shard of a frame counts only if it matches its checksum.
     ShardChecksum,
     /// A frame, or a checkpoint page, counts only in the array it was written for.
@@ -63,6 +65,8 @@ protections! {
     FramesFlushed,
     /// A frame is released only by a flush that began after what it is needed for was written home.
     ReleaseByLaterFlush,
+    /// A frame is released only when it was written, though nobody may need it any more.
+    WrittenBeforeRelease,
     /// A content that was overwritten keeps its frame until the newer one's is durable.
     ReplacedKeepsFrame,
     /// Space of the ring is used again only when the checkpoint that frees it is durable.

@@ -352,6 +352,16 @@ const REGRESSIONS_OF_JOURNAL_MEMBERS: &[(u64, &str)] = &[
 /// With the journal where the seed has it.
 const REGRESSIONS_OF_KINDS: &[(u64, Scenario, &str)] = &[
     (
+        469_002_604,
+        Scenario::Storm,
+        "a torn frame hid the one in its place, which came to life when the torn one's member was away",
+    ),
+    (
+        470_001_029,
+        Scenario::BeyondCrash,
+        "a checkpoint passed over a frame that had been refused and was still to be written",
+    ),
+    (
         429_100_145,
         Scenario::Degraded,
         "checksums of a replacement were forgotten as tables went home to who had been members before",

@@ -212,7 +212,7 @@ impl Journal {
     async fn sync_alone(self: &Arc<Self>) -> Result<()> {
         let (home, checkpoint) = {
             let mut state = self.state();
-            (take(&mut state.home), state.checkpoint.take())
+            (state.take_home(), state.checkpoint.take())
         };
         if let Err(error) = self.flush_everyone().await {
             let mut state = self.state();
@@ -222,14 +222,8 @@ impl Journal {
         }
         let due = {
             let mut state = self.state();
-            let early =
-                if without(Protection::ReleaseByLaterFlush) { take(&mut state.home) } else { Vec::new() };
-            // Of a frame that is still being filled nothing can be released yet.
-            let next = state.ring.head().seq;
-            let (placed, filling): (Vec<u64>, Vec<u64>) =
-                home.into_iter().chain(early).partition(|seq| *seq < next);
-            placed.into_iter().for_each(|seq| state.ring.release(seq));
-            state.home.extend(filling);
+            let early = if without(Protection::ReleaseByLaterFlush) { state.take_home() } else { Vec::new() };
+            home.into_iter().chain(early).for_each(|seq| state.ring.release(seq));
             if let Some(tail) = checkpoint {
                 state.ring.free_before(tail);
             }

@@ -298,7 +298,7 @@ impl Journal {
     /// Whether a sync would release something.
     pub fn wants_sync(&self) -> bool {
         let state = self.state();
-        !state.home.is_empty() || state.checkpoint.is_some()
+        state.has_home() || state.checkpoint.is_some()
     }
 
     /// Whether the ring is filling up.
@@ -358,7 +358,8 @@ impl Journal {
         let mut state = self.state();
         state.closed = true;
         state.open.waiters.clear();
-        state.flying.clear();
+        // They stay there: what was not written is not released.
+        state.flying.values_mut().for_each(|flying| flying.waiters.clear());
         state.waiting.clear();
     }
 

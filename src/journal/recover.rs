@@ -333,16 +333,35 @@ impl<'a> Walk<'a> {
             return None;
         }
         self.load(place.offset, BLOCK_BYTES).await;
-        let headers: Vec<FrameHeader> = self.columns.iter().filter_map(|c| self.header(c, place)).collect();
-        let like = |h: &FrameHeader| headers.iter().filter(|other| other.same_frame(h)).count();
-        // Of one with fewer than k shards nothing can be had.
-        let header = headers.iter().max_by_key(|h| like(h)).filter(|h| like(h) >= self.spec.code.data())?;
-        let header = *header;
-        if place.offset + header.footprint() > self.ring_len {
-            return None;
+        for header in self.candidates(place) {
+            if place.offset + header.footprint() <= self.ring_len {
+                self.load(place.offset, header.footprint()).await;
+                if let Some(found) = self.decode(place, &header) {
+                    return Some(found);
+                }
+            }
+            if without(Protection::EveryFrameTried) {
+                break;
+            }
         }
-        self.load(place.offset, header.footprint()).await;
-        self.decode(place, &header)
+        None
+    }
+
+    /// The frames that may continue the chain here, those that most members have first. With no more data shards
+    /// than parity there can be two: one that was never whole, and one that was to take its place.
+    fn candidates(&self, place: Tail) -> Vec<FrameHeader> {
+        let headers: Vec<FrameHeader> = self.columns.iter().filter_map(|c| self.header(c, place)).collect();
+        let mut counted: Vec<(usize, FrameHeader)> = Vec::new();
+        for header in headers {
+            match counted.iter_mut().find(|(_, other)| other.same_frame(&header)) {
+                Some((count, _)) => *count += 1,
+                None => counted.push((1, header)),
+            }
+        }
+        // Of one with fewer than k shards nothing can be had.
+        counted.retain(|(count, _)| *count >= self.spec.code.data());
+        counted.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        counted.into_iter().map(|(_, header)| header).collect()
     }
 
     /// The header on a member, if it continues the chain here.

@@ -3,6 +3,7 @@
 use super::ring::Ring;
 use crate::error::{ErrorKind, Result};
 use crate::format::{PayloadWriter, Tail};
+use crate::mutation::{Protection, without};
 use futures::channel::oneshot;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -78,6 +79,32 @@ impl State {
             0 => true,
             MAX_IN_FLIGHT.. => false,
             some => self.open.payload.len() >= WORTH_A_FRAME << (2 * (some - 1)),
+        }
+    }
+
+    /// Those of [`Self::home`] that the next flush releases.
+    ///
+    /// Not frames that are still to be written, or tried again, whoever needs them no more: a checkpoint would
+    /// pass over a frame that nobody could read, or its place be given away before it is written.
+    pub fn take_home(&mut self) -> Vec<u64> {
+        let unwritten = self.unwritten();
+        let (written, waiting) = std::mem::take(&mut self.home).into_iter().partition(|seq| *seq < unwritten);
+        self.home = waiting;
+        written
+    }
+
+    /// Whether the next flush would release something.
+    pub fn has_home(&self) -> bool {
+        let unwritten = self.unwritten();
+        self.home.iter().any(|seq| *seq < unwritten)
+    }
+
+    /// The first frame that was not honoured.
+    fn unwritten(&self) -> u64 {
+        let next = self.ring.head().seq;
+        match without(Protection::WrittenBeforeRelease) {
+            true => next,
+            false => self.flying.first_key_value().map_or(next, |(seq, _)| *seq),
         }
     }
 

@@ -45,10 +45,12 @@ pub enum Aim {
     Scrubbed,
     Degraded,
     Joined,
+    Hidden,
+    Unwritten,
 }
 
 impl Aim {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Replaced,
         Self::Released,
         Self::Mended,
@@ -79,6 +81,8 @@ impl Aim {
         Self::Scrubbed,
         Self::Degraded,
         Self::Joined,
+        Self::Hidden,
+        Self::Unwritten,
     ];
 
     /// The script of a seed.
@@ -104,7 +108,7 @@ impl Aim {
     fn shape(self) -> (u8, u8, u64, u64) {
         match self {
             Self::Replaced => (2, 1, 256 << 10, 4),
-            Self::Misdirected => (1, 1, 8192, 24),
+            Self::Misdirected | Self::Hidden => (1, 1, 8192, 24),
             Self::Mended | Self::Passed => (4, 1, 4096, 24),
             Self::GivenUp => (3, 1, 4096, 24),
             Self::LostBlock | Self::BareRow => (2, 1, 32 << 10, 160),
@@ -157,6 +161,8 @@ impl Aim {
             Self::Degraded => world.whole_with_a_member_lost().await,
             Self::Joined => world.filled_as_tables_go_home().await,
             Self::ImageReturns => world.image_of_a_lost_member().await,
+            Self::Hidden => world.frame_behind_a_torn_one().await,
+            Self::Unwritten => world.released_before_it_was_written().await,
         }?;
         world.drain().await
     }

@@ -5,8 +5,9 @@ use super::world::{Check, Running, World};
 use palisade::array::MemberRef;
 use palisade::env::Environment;
 use palisade::format::{Checkpoint, Tail};
+use palisade::member::SimDisk;
 use palisade::member::sim::{Crash, WriteFate};
-use palisade::units::{ArrayId, JournalIndex, Seat};
+use palisade::units::{ArrayId, BLOCK_BYTES, JournalIndex, Seat, Slot};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,7 +128,7 @@ impl World {
         self.idle(600).await?;
         let bear = self.journal_disks();
         self.replace(&MemberRef::from(Seat::Journal(index))).await?;
-        bear.iter().for_each(palisade::member::SimDisk::hang);
+        bear.iter().for_each(SimDisk::hang);
         self.begin_write(block, 1, false);
         self.idle(2).await?;
         self.crash(Crash::Kill);
@@ -162,6 +163,80 @@ impl World {
             .map_err(|e| format!("does not start with a frame misdirected: {}", e.report()))?;
         self.crash(Crash::Kill);
         self.start_and_look("with a frame misdirected").await
+    }
+
+    /// On a mirror a frame reaches one member, torn. After a start the next one, in its place, reaches the other alone,
+    /// and the process is killed. What is found then must be found without the first member, too.
+    pub async fn frame_behind_a_torn_one(&mut self) -> Check {
+        let disk = |path: String| self.disks.get(&path).ok_or("there is no such disk");
+        let (torn, other) = (disk(self.path_of(Slot(0))?)?, disk(self.path_of(Slot(1))?)?);
+        let first = self.path_of(Slot(0))?;
+        self.in_use().await?;
+        self.idle(600).await?;
+        let stripe = self.random.below(8);
+        let block = self.block_of(stripe, 0, 0);
+        // The journal is young: its frames lie near the start.
+        let ring = self.used()?.journal.start + 8192;
+        let begin = |disk: &SimDisk| disk.peek(ring, 64 << 10);
+        let (before, others) = (begin(&torn), begin(&other));
+        self.killed_with_one_hanging(&other, block).await?;
+        // What a disk was asked to do when it hung it may have done or not.
+        other.scribble(ring, &others);
+        let after = begin(&torn);
+        let sectors = (ring..).step_by(512).zip(before.chunks(512).zip(after.chunks(512)));
+        let mut changed = sectors.filter(|(_, (was, is))| was != is);
+        // The header is in the first.
+        let (at, (was, _)) = changed.nth(1).ok_or("no frame was written")?;
+        torn.scribble(at, was);
+        self.assemble().await.map_err(|e| format!("does not start with a torn frame: {}", e.report()))?;
+        let left = begin(&torn);
+        self.killed_with_one_hanging(&torn, block).await?;
+        torn.scribble(ring, &left);
+        self.start_and_look("with a frame in the place of a torn one").await?;
+        self.crash(Crash::Kill);
+        self.disks.detach(&first);
+        self.start_and_look("without the member that has the torn one").await
+    }
+
+    async fn killed_with_one_hanging(&mut self, disk: &SimDisk, block: u64) -> Check {
+        disk.hang();
+        self.begin_write(block, 1, false);
+        self.idle(1).await?;
+        self.heal_all();
+        // What was written stays, so that what is changed on the disks afterwards does, too.
+        self.lose_unflushed(&[]).await
+    }
+
+    /// Whole stripes are refused, as too few members can take the record that opens them. As soon as the members are
+    /// back there is a flush; then the power is cut, before the record was tried again, and two members lose a
+    /// checkpoint.
+    pub async fn released_before_it_was_written(&mut self) -> Check {
+        self.all_written().await?;
+        self.in_use().await?;
+        // Frames and members are tried again in steps; this is how far apart.
+        let apart = self.random.below(100);
+        self.idle(600 + apart).await?;
+        let paths = self.other_disks(&[])?;
+        let rings = self.ring_ranges()?;
+        self.io.errors_allowed.set(true);
+        paths[..2].iter().for_each(|path| self.fault_on(path, 0));
+        let stripe = self.random.below(8);
+        let blocks = self.io.stripe_bytes / BLOCK_BYTES;
+        self.write_blocks(self.block_of(stripe, 0, 0), 2 * blocks, false).await?;
+        self.heal_all();
+        let before = self.checkpoints()?;
+        for _ in 0..4000 {
+            if self.flush_now().await.is_ok() {
+                break;
+            }
+            self.idle(1).await?;
+        }
+        self.until(Duration::from_millis(4), || all_changed(&before)).await;
+        let all = self.checkpoint_ranges()?.into_iter().filter(|(path, _)| paths[..2].contains(path));
+        let lost: Vec<_> = all.chain(rings).collect();
+        self.lose_unflushed(&lost).await?;
+        self.io.errors_allowed.set(false);
+        self.start_and_look("after the power was cut with a record still to be written").await
     }
 
     /// A checkpoint of another array lies in the place of one of a member's.
