@@ -124,6 +124,11 @@ impl Stripes {
     /// Something was staged, or waits for a sync.
     pub(super) fn kick(&self) {
         self.destager.count.fetch_add(1, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// There may be something to do, though nobody wrote.
+    fn wake(&self) {
         // Full: it is woken already.
         drop(self.destager.kick.lock().unwrap_or_else(PoisonError::into_inner).try_send(()));
     }
@@ -201,6 +206,9 @@ impl Stripes {
         if self.integrity.has_gaps() {
             // Whoever found them may not have said so.
             self.kick();
+        } else if self.journal.wants_sync() {
+            // A frame that was refused and needed no more may be written only now.
+            self.wake();
         }
         self.staging.is_empty() && self.has_nothing_to_do() && self.journal.is_idle()
     }
