@@ -5,7 +5,6 @@
 
 use libc::{c_char, c_int, c_uchar, c_void};
 use std::ffi::{CStr, CString};
-use std::ptr;
 
 /// Bytes of table for each factor, in `ec_init_tables`.
 const TABLE_BYTES: usize = 32;
@@ -104,7 +103,7 @@ fn symbol(library: *mut c_void, name: &CStr) -> Result<*mut c_void, String> {
 fn reason() -> String {
     // SAFETY: answers null or a string that stays until the next call; nobody else calls it meanwhile.
     let text: *const c_char = unsafe { libc::dlerror() };
-    if ptr::eq(text, ptr::null()) {
+    if text.is_null() {
         return "it cannot be loaded".into();
     }
     // SAFETY: not null, so a string that ends with a zero.

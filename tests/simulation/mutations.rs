@@ -158,7 +158,7 @@ pub const TRIALS: &[Trial] = &[
     later(Protection::FramesMended, "P1", How::Seeds(Scenario::Storm)),
     aimed(Protection::FramesFlushed, "P1", Aim::Mended),
     aimed(Protection::ReleaseByLaterFlush, "P1", Aim::Released),
-    aimed(Protection::WrittenBeforeRelease, "P1, P9", Aim::Unwritten),
+    aimed(Protection::WrittenBeforeRelease, "P9", Aim::Unwritten),
     aimed(Protection::ReplacedKeepsFrame, "P1", Aim::Replaced),
     aimed(Protection::CheckpointDurable, "P1", Aim::Reused),
     aimed(Protection::SumsKeepFrame, "P1", Aim::Passed),
